@@ -1,0 +1,86 @@
+// Commands that plugins add to the `runtime` command line. They run inside the runtime; the terminal is on the other
+// side of the control socket.
+
+export type OptionType = 'boolean' | 'string' | 'number';
+export interface CommandOption {
+  readonly type: OptionType;
+  readonly summary: string;
+  /** One letter. */
+  readonly short?: string;
+  readonly default?: boolean | string | number;
+  readonly required?: boolean;
+  /** May be given several times; the value is then an array. */
+  readonly multiple?: boolean;
+  readonly choices?: readonly string[];
+}
+export interface CommandArgument {
+  readonly name: string;
+  readonly summary: string;
+  readonly required?: boolean;
+  /** Takes all that remain; only the last may. */
+  readonly variadic?: boolean;
+}
+
+/** What help, completion and the parser need: plain data. */
+export interface CommandSpec {
+  /** Words, the first usually the plugin's: `vm run`. */
+  readonly name: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly args?: readonly CommandArgument[];
+  readonly options?: Readonly<Record<string, CommandOption>>;
+}
+
+type OptionValue<O extends CommandOption> = O['type'] extends 'boolean'
+  ? boolean
+  : O['type'] extends 'number'
+    ? number
+    : string;
+type OptionOf<O extends CommandOption> = O['multiple'] extends true
+  ? readonly OptionValue<O>[]
+  : O extends { readonly default: unknown } | { readonly required: true } | { readonly type: 'boolean' }
+    ? OptionValue<O>
+    : OptionValue<O> | undefined;
+export type OptionValues<T extends CommandSpec> = T['options'] extends Readonly<Record<string, CommandOption>>
+  ? { readonly [K in keyof T['options']]: OptionOf<T['options'][K]> }
+  : Readonly<Record<string, never>>;
+
+/** The terminal at the other end. */
+export interface CommandTerminal {
+  readonly isTTY: boolean;
+  readonly columns: number;
+  readonly rows: number;
+}
+
+export interface CommandIo {
+  readonly terminal: CommandTerminal;
+  /** Working directory of the caller. */
+  readonly cwd: string;
+  /** Text for people; a newline is added. Waits while the reader is slow. */
+  out(line: string): Promise<void>;
+  err(line: string): Promise<void>;
+  /** Bytes as they are. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** What the command is about, as data: printed as table, JSON or YAML, as the caller asked. */
+  data(value: unknown): Promise<void>;
+  /** A named stage of work over a second. `fraction` from 0 to 1, when known. */
+  progress(stage: string, fraction?: number): Promise<void>;
+  /** Standard input of the caller. */
+  readonly input: AsyncIterable<Uint8Array>;
+}
+
+export interface Invocation<T extends CommandSpec = CommandSpec> {
+  readonly args: readonly string[];
+  readonly options: OptionValues<T>;
+  readonly io: CommandIo;
+  /** Aborted when the caller goes away or presses ^C. */
+  readonly signal: AbortSignal;
+}
+
+/** The exit code; nothing means 0. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a handler that returns nothing is the common case.
+export type CommandHandler<T extends CommandSpec> = (invocation: Invocation<T>) => Promise<number | void> | number | void;
+
+export interface CommandRegistry {
+  add<const T extends CommandSpec>(spec: T, handler: CommandHandler<T>): Disposable;
+}
