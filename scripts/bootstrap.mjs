@@ -1,0 +1,279 @@
+// @ts-check
+// What `npm start`, `npm test`, `npm run check` and `npm run bench` run. From a fresh clone it first does all the
+// set-up: packages, the right Node, Debian packages. Plain JavaScript that runs on Node 18, without any package.
+
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { runInstead } from '../sdk/bin/rerun.mjs';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const NODE = join(ROOT, 'node_modules/node/bin/node');
+const STAMP = join(ROOT, 'node_modules/.cache/bootstrap.json');
+const SOURCE_CONDITION = '--conditions=@runtime/source';
+/** A package that could not be installed is not tried again for this long, in ms. */
+const RETRY_MS = 24 * 3_600_000;
+
+/** @typedef {'start' | 'test' | 'check' | 'bench'} Task */
+/** @typedef {{ flags: string[], file: string, args: string[] }} Step */
+
+/** @type {Record<Task, (args: string[]) => Step[]>} */
+const TASKS = {
+  start: (args) => [{ flags: [SOURCE_CONDITION], file: 'sdk/bin/runtime.mjs', args }],
+  test: (args) => [
+    {
+      flags: [],
+      file: 'node_modules/vitest/vitest.mjs',
+      args: ['run', ...(process.env.CI ? ['--no-color'] : []), ...args],
+    },
+  ],
+  check: (args) => [
+    { flags: [], file: 'node_modules/typescript/bin/tsc', args: ['--noEmit', '-p', 'tsconfig.json'] },
+    { flags: [], file: 'node_modules/@biomejs/biome/bin/biome', args: ['check', '--error-on-warnings', ...args] },
+  ],
+  bench: (args) => [{ flags: [SOURCE_CONDITION, '--expose-gc'], file: 'bench/main.ts', args }],
+};
+
+/**
+ * Debian packages beside those every Debian has.
+ * @type {{ package: string, command: string, why: string, neededBy: Task[] }[]}
+ */
+const DEBIAN_PACKAGES = [
+  { package: 'util-linux', command: 'script', why: 'a terminal for the tests of the live view', neededBy: ['test'] },
+  { package: 'bash', command: 'bash', why: 'tests of its completion', neededBy: ['test'] },
+  { package: 'zsh', command: 'zsh', why: 'tests of its completion', neededBy: ['test'] },
+  { package: 'fish', command: 'fish', why: 'tests of its completion', neededBy: ['test'] },
+];
+
+/** @typedef {{ lock?: string, node?: string, tried?: Record<string, number> }} Stamp */
+
+await main(process.argv[2], process.argv.slice(3));
+
+/**
+ * @param {string | undefined} name
+ * @param {string[]} args
+ */
+async function main(name, args) {
+  if (name === undefined || !(name in TASKS)) {
+    say(`usage: node scripts/bootstrap.mjs ${Object.keys(TASKS).join('|')} [arguments]`);
+    process.exit(2);
+  }
+  const task = /** @type {Task} */ (name);
+  try {
+    const stamp = readStamp();
+    await installPackages(stamp);
+    await installNode(stamp);
+    await installDebianPackages(task, stamp);
+  } catch (e) {
+    say(e instanceof Error ? e.message : String(e));
+    process.exit(1);
+  }
+  const steps = TASKS[task](args);
+  // npm runs scripts in the root; paths given to `npm start` are meant from where the user is.
+  if (task === 'start' && process.env.INIT_CWD !== undefined) process.chdir(process.env.INIT_CWD);
+  const [only] = steps;
+  if (steps.length === 1 && only !== undefined) return runLast(only);
+  let failed = 0;
+  for (const step of steps) {
+    const code = await run(NODE, [...step.flags, join(ROOT, step.file), ...step.args]);
+    if (code !== 0) failed = code;
+  }
+  process.exit(failed);
+}
+
+/**
+ * In this very process when it is the right Node with the right flags, else in its place.
+ * @param {Step} step
+ */
+async function runLast({ flags, file, args }) {
+  const path = join(ROOT, file);
+  const here = process.versions.node === wantedNode() && flags.every((flag) => process.execArgv.includes(flag));
+  if (!here) return runInstead(NODE, [...flags, path, ...args]);
+  process.argv = [process.execPath, path, ...args];
+  await import(pathToFileURL(path).href);
+}
+
+/** @param {Stamp} stamp */
+async function installPackages(stamp) {
+  const lockText = readFileSync(join(ROOT, 'package-lock.json'));
+  const lock = createHash('sha256').update(lockText).digest('hex');
+  if (stamp.lock === lock) return;
+  if (!alreadyInstalled(JSON.parse(lockText.toString()))) {
+    await withProgress('installing packages (npm ci)', npm(['ci', '--no-audit', '--no-fund']));
+  }
+  delete stamp.node;
+  stamp.lock = lock;
+  writeStamp(stamp);
+}
+
+/**
+ * Somebody ran npm by hand: node_modules holds what the lock file asks for.
+ * @param {{ packages: Record<string, { version?: string, optional?: boolean, link?: boolean }> }} lock
+ */
+function alreadyInstalled(lock) {
+  const hidden = join(ROOT, 'node_modules/.package-lock.json');
+  if (!existsSync(hidden)) return false;
+  const { packages } = JSON.parse(readFileSync(hidden, 'utf8'));
+  return Object.entries(lock.packages).every(
+    ([path, { version, optional }]) => path === '' || optional === true || packages[path]?.version === version,
+  );
+}
+
+/**
+ * The npm package `node` fetches its binary in an install script, which npm may have been told not to run.
+ * @param {Stamp} stamp
+ */
+async function installNode(stamp) {
+  const wanted = wantedNode();
+  if (stamp.node === wanted && existsSync(NODE)) return;
+  if ((await versionOf(NODE)) !== `v${wanted}`) {
+    rmSync(NODE, { force: true });
+    const script = [join(ROOT, 'node_modules/node/installArchSpecificPackage.js')];
+    await withProgress(`installing Node ${wanted}`, {
+      file: process.execPath,
+      args: script,
+      cwd: join(ROOT, 'node_modules/node'),
+    });
+    const got = await versionOf(NODE);
+    if (got !== `v${wanted}`) {
+      throw new Error(`${NODE} should be Node ${wanted}, but answers "${got}"\n  → remove node_modules and try again`);
+    }
+  }
+  stamp.node = wanted;
+  writeStamp(stamp);
+}
+
+/** @returns {string} */
+function wantedNode() {
+  return JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).devDependencies.node;
+}
+
+/** @param {string} file */
+async function versionOf(file) {
+  return existsSync(file) ? (await capture(file, ['--version'])).output.trim() : 'nothing';
+}
+
+/**
+ * @param {Task} task
+ * @param {Stamp} stamp
+ */
+async function installDebianPackages(task, stamp) {
+  const missing = DEBIAN_PACKAGES.filter((p) => p.neededBy.includes(task) && !onPath(p.command));
+  const tried = stamp.tried ?? {};
+  const fresh = missing.filter((p) => Date.now() - (tried[p.package] ?? 0) > RETRY_MS);
+  if (fresh.length === 0) return;
+  const names = fresh.map((p) => p.package);
+  stamp.tried = { ...tried, ...Object.fromEntries(names.map((name) => [name, Date.now()])) };
+  writeStamp(stamp);
+  const mayInstall = process.getuid?.() === 0 && onPath('apt-get');
+  if (mayInstall) {
+    const install = ['-q', 'install', '-y', '--no-install-recommends', ...names];
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+    try {
+      await withProgress(`installing ${names.join(', ')} (apt-get)`, { file: 'apt-get', args: ['-q', 'update'], env });
+      await withProgress('', { file: 'apt-get', args: install, env });
+      return;
+    } catch (e) {
+      say(e instanceof Error ? e.message : String(e));
+    }
+  }
+  const reasons = fresh.map((p) => `${p.package} (${p.why})`).join(', ');
+  say(`for all tests install ${reasons}: apt-get install ${names.join(' ')}; without, those tests are skipped`);
+}
+
+/** @param {string} command */
+function onPath(command) {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, command)));
+}
+
+/** @returns {Stamp} */
+function readStamp() {
+  try {
+    return JSON.parse(readFileSync(STAMP, 'utf8'));
+  } catch {
+    return {};
+  }
+}
+
+/** @param {Stamp} stamp */
+function writeStamp(stamp) {
+  mkdirSync(dirname(STAMP), { recursive: true });
+  writeFileSync(STAMP, JSON.stringify(stamp));
+}
+
+/** @typedef {{ file: string, args: string[], cwd?: string, env?: NodeJS.ProcessEnv }} Command */
+
+/**
+ * The npm that runs this, else the one in PATH.
+ * @param {string[]} args
+ * @returns {Command}
+ */
+function npm(args) {
+  const cli = process.env.npm_execpath;
+  return cli?.endsWith('.js') ? { file: process.execPath, args: [cli, ...args] } : { file: 'npm', args };
+}
+
+/**
+ * @param {string} label '' prints no first line
+ * @param {Command} command
+ */
+async function withProgress(label, { file, args, cwd = ROOT, env = process.env }) {
+  const startedAt = Date.now();
+  const seconds = () => Math.round((Date.now() - startedAt) / 1_000);
+  if (label !== '') say(`${label} …`);
+  const ticker = setInterval(() => say(`  still at it after ${seconds()} s`), 10_000);
+  try {
+    const { code, output } = await capture(file, args, cwd, env);
+    if (code !== 0) {
+      const tail = output.trim().split('\n').slice(-20).join('\n');
+      throw new Error(`${[file, ...args].join(' ')} failed:\n${tail}\n  → check the network and try again`);
+    }
+    say(`  done in ${seconds()} s`);
+  } finally {
+    clearInterval(ticker);
+  }
+}
+
+/**
+ * @param {string} file
+ * @param {string[]} args
+ * @param {string} [cwd]
+ * @param {NodeJS.ProcessEnv} [env]
+ * @returns {Promise<{ code: number, output: string }>}
+ */
+function capture(file, args, cwd = ROOT, env = process.env) {
+  return new Promise((resolve) => {
+    let output = '';
+    const child = spawn(file, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => {
+        output = (output + chunk).slice(-64 * 1024);
+      });
+    }
+    child.on('error', (e) => resolve({ code: 127, output: e.message }));
+    child.on('close', (code) => resolve({ code: code ?? 1, output }));
+  });
+}
+
+/**
+ * @param {string} file
+ * @param {string[]} args
+ * @returns {Promise<number>}
+ */
+function run(file, args) {
+  return new Promise((resolve) => {
+    const child = spawn(file, args, { cwd: ROOT, stdio: 'inherit' });
+    child.on('error', (e) => {
+      say(e.message);
+      resolve(127);
+    });
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
+}
+
+/** Standard output belongs to the task. @param {string} line */
+function say(line) {
+  process.stderr.write(`${line}\n`);
+}
