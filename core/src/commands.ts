@@ -1,6 +1,9 @@
 // Commands that plugins add to the `runtime` command line. They run inside the runtime; the terminal is on the other
 // side of the control socket.
 
+import { errors } from './core-errors.ts';
+import type { Scope } from './scope.ts';
+
 export type OptionType = 'boolean' | 'string' | 'number';
 export interface CommandOption {
   readonly type: OptionType;
@@ -36,14 +39,22 @@ type OptionValue<O extends CommandOption> = O['type'] extends 'boolean'
   : O['type'] extends 'number'
     ? number
     : string;
+/** Has a value even when it is not given. */
+type AlwaysSet<O extends CommandOption> = O extends
+  | { readonly default: boolean | string | number }
+  | { readonly required: true }
+  | { readonly type: 'boolean' }
+  ? true
+  : false;
 type OptionOf<O extends CommandOption> = O['multiple'] extends true
   ? readonly OptionValue<O>[]
-  : O extends { readonly default: unknown } | { readonly required: true } | { readonly type: 'boolean' }
+  : AlwaysSet<O> extends true
     ? OptionValue<O>
     : OptionValue<O> | undefined;
-export type OptionValues<T extends CommandSpec> = T['options'] extends Readonly<Record<string, CommandOption>>
-  ? { readonly [K in keyof T['options']]: OptionOf<T['options'][K]> }
-  : Readonly<Record<string, never>>;
+export type OptionValues<T extends CommandSpec> =
+  T['options'] extends Readonly<Record<string, CommandOption>>
+    ? { readonly [K in keyof T['options']]: OptionOf<T['options'][K]> }
+    : Readonly<Record<string, never>>;
 
 /** The terminal at the other end. */
 export interface CommandTerminal {
@@ -79,8 +90,56 @@ export interface Invocation<T extends CommandSpec = CommandSpec> {
 
 /** The exit code; nothing means 0. */
 // biome-ignore lint/suspicious/noConfusingVoidType: a handler that returns nothing is the common case.
-export type CommandHandler<T extends CommandSpec> = (invocation: Invocation<T>) => Promise<number | void> | number | void;
+export type CommandHandler<T extends CommandSpec> = (
+  invocation: Invocation<T>,
+) => Promise<number | void> | number | void;
 
 export interface CommandRegistry {
   add<const T extends CommandSpec>(spec: T, handler: CommandHandler<T>): Disposable;
+}
+
+const MAX_NAME = 128;
+const NAME = /^[a-z][a-z0-9-]*( [a-z][a-z0-9-]*){0,3}$/;
+
+interface CommandEntry {
+  readonly plugin: string;
+  readonly spec: CommandSpec;
+  readonly handler: CommandHandler<CommandSpec>;
+}
+
+/** The commands of one runtime. */
+export class CommandHub {
+  readonly #entries: Map<string, CommandEntry> = new Map();
+
+  /** The view of one plugin. */
+  view(scope: Scope): CommandRegistry {
+    return {
+      add: (spec, handler) => this.#add(scope, spec, handler as unknown as CommandHandler<CommandSpec>),
+    };
+  }
+
+  list(): readonly (CommandSpec & { readonly plugin: string })[] {
+    return Array.from(this.#entries.values(), ({ plugin, spec }) => ({ ...spec, plugin }));
+  }
+
+  find(name: string): CommandEntry | undefined {
+    return this.#entries.get(name);
+  }
+
+  #add(scope: Scope, spec: CommandSpec, handler: CommandHandler<CommandSpec>): Disposable {
+    const plugin = scope.owner;
+    if (spec.name.length > MAX_NAME || !NAME.test(spec.name)) {
+      const why = 'its name must be one to four lower-case words';
+      throw errors.CORE_ERR_COMMAND_USAGE({ plugin, details: { command: spec.name, why } });
+    }
+    const holder = this.#entries.get(spec.name)?.plugin;
+    if (holder !== undefined) {
+      throw errors.CORE_ERR_COMMAND_DUPLICATE({ plugin, details: { plugin, command: spec.name, holder } });
+    }
+    const entry: CommandEntry = { plugin, spec, handler };
+    this.#entries.set(spec.name, entry);
+    return scope.defer(`command ${spec.name}`, () => {
+      if (this.#entries.get(spec.name) === entry) this.#entries.delete(spec.name);
+    });
+  }
 }

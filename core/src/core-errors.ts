@@ -3,7 +3,8 @@
 import { defineErrors, type ErrorTable, GrpcStatus } from './errors.ts';
 
 const { invalidArgument, deadlineExceeded, notFound, alreadyExists, permissionDenied } = GrpcStatus;
-const { resourceExhausted, failedPrecondition, outOfRange, unimplemented, unavailable, cancelled, internal } = GrpcStatus;
+const { resourceExhausted, failedPrecondition, outOfRange, unimplemented, unavailable, cancelled, internal } =
+  GrpcStatus;
 
 export const coreErrorTable = {
   // Scopes and states
@@ -38,6 +39,16 @@ export const coreErrorTable = {
   CORE_ERR_EVENT_LEAK: {
     message: '"{event}" has {count} listeners, {owned} of them by {owner}',
     remedy: 'Dispose what events.on() returned when it is no longer needed; registered at: {stack}',
+    grpc: resourceExhausted,
+  },
+  CORE_ERR_EVENT_CASCADE: {
+    message: 'listeners emitted {count} events in one go ({topics}); the rest was dropped',
+    remedy: 'Two listeners emit the topic of each other; break the circle.',
+    grpc: resourceExhausted,
+  },
+  CORE_ERR_EVENT_TOPICS: {
+    message: 'event "{topic}" was dropped: there are already {count} topics',
+    remedy: 'Put what varies into the payload, not into the name of the topic.',
     grpc: resourceExhausted,
   },
 
@@ -144,6 +155,11 @@ export const coreErrorTable = {
     remedy: 'Keep the first lease, or use a key of its own for each thing.',
     grpc: alreadyExists,
   },
+  CORE_ERR_KEEPER_KIND: {
+    message: '{plugin} keeps "{key}" as {is} and asked for it as {asked}',
+    remedy: 'Use another key, or drop("{key}") first.',
+    grpc: failedPrecondition,
+  },
 
   // Plugins and their graph
   CORE_ERR_PLUGIN_INVALID: {
@@ -230,6 +246,12 @@ export const coreErrorTable = {
     exit: 2,
   },
 
+  CORE_ERR_PLUGIN_REQUIRED: {
+    message: '{plugin} cannot be removed, since {dependents} require it',
+    remedy: 'Remove those first: runtime plugin disable {dependents}',
+    grpc: failedPrecondition,
+  },
+
   // Lifecycle
   CORE_ERR_PHASE_FAILED: {
     message: '{phase} of {plugin} failed',
@@ -311,6 +333,58 @@ export const coreErrorTable = {
     message: 'a value cannot cross a process border: {why}',
     remedy: 'Pass plain data: objects, arrays, strings, numbers, bigint, Uint8Array, Date, Map, Set, Error.',
     grpc: invalidArgument,
+  },
+
+  // Control socket
+  CORE_ERR_RUNTIME_RUNNING: {
+    message: 'a runtime already listens on {path}',
+    remedy: 'Use that one, stop it (runtime stop), or give this one a name of its own.',
+    grpc: alreadyExists,
+    exit: 2,
+  },
+  CORE_ERR_CONTROL_PATH: {
+    message: 'the control socket {path} cannot be used: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+    exit: 2,
+  },
+  CORE_ERR_CONTROL_UNREACHABLE: {
+    message: 'no runtime answers on {path}',
+    remedy: 'Start one: runtime --plugins <names>',
+    grpc: unavailable,
+    exit: 2,
+    retryable: true,
+  },
+  CORE_ERR_CONTROL_VERSION: {
+    message: 'version {asked} of the control protocol was asked for; this runtime speaks {spoken}',
+    remedy: 'Use the runtime command of the same version as the runtime that runs.',
+    grpc: failedPrecondition,
+  },
+  CORE_ERR_CONTROL_METHOD: {
+    message: 'there is no method "{method}"{nearest}',
+    remedy: 'docs/reference/protocol.md lists the methods.',
+    grpc: unimplemented,
+  },
+  CORE_ERR_CONTROL_PARAMS: {
+    message: 'the parameters of {method} are not valid: {why}',
+    remedy: 'docs/reference/protocol.md lists the methods and their parameters.',
+    grpc: invalidArgument,
+  },
+  CORE_ERR_CONTROL_LIMIT: {
+    message: 'a request was refused: {why}',
+    remedy: 'Send fewer at a time; docs/reference/protocol.md has the limits.',
+    grpc: resourceExhausted,
+    retryable: true,
+  },
+  CORE_ERR_CONTROL_CLOSED: {
+    message: 'the connection to the runtime ended before {method} did',
+    remedy: 'Look whether the runtime still runs (runtime status) and what it did before repeating the request.',
+    grpc: unavailable,
+  },
+  CORE_ERR_CONTROL_DEADLINE: {
+    message: '{method} was not answered within {ms} ms',
+    remedy: 'See what the runtime is busy with (runtime inspect, runtime trace), or allow more time.',
+    grpc: deadlineExceeded,
   },
 
   // Isolation

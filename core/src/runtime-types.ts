@@ -100,7 +100,12 @@ export interface PluginReport {
   readonly isolation: Isolation;
   readonly origin: string;
   readonly directory: string | undefined;
-  readonly requires: readonly { readonly service: string; readonly range: string; readonly optional: boolean; readonly provider: string | undefined }[];
+  readonly requires: readonly {
+    readonly service: string;
+    readonly range: string;
+    readonly optional: boolean;
+    readonly provider: string | undefined;
+  }[];
   readonly provides: readonly { readonly service: string; readonly version: string; readonly active: boolean }[];
   readonly setupMs: number | undefined;
   readonly readyMs: number | undefined;
@@ -135,9 +140,24 @@ export interface RuntimeReport {
   /** Names set up together, wave after wave. */
   readonly waves: readonly (readonly string[])[];
   readonly plugins: readonly PluginReport[];
-  readonly services: readonly { readonly service: string; readonly version: string; readonly provider: string; readonly rebind: string; readonly consumers: readonly string[]; readonly inFlight: number }[];
-  readonly hooks: readonly { readonly hook: string; readonly kind: string; readonly taps: readonly { readonly plugin: string; readonly stage: number }[] }[];
-  readonly events: readonly { readonly topic: string; readonly listeners: Readonly<Record<string, number>>; readonly emitted: number }[];
+  readonly services: readonly {
+    readonly service: string;
+    readonly version: string;
+    readonly provider: string;
+    readonly rebind: string;
+    readonly consumers: readonly string[];
+    readonly inFlight: number;
+  }[];
+  readonly hooks: readonly {
+    readonly hook: string;
+    readonly kind: string;
+    readonly taps: readonly { readonly plugin: string; readonly stage: number }[];
+  }[];
+  readonly events: readonly {
+    readonly topic: string;
+    readonly listeners: Readonly<Record<string, number>>;
+    readonly emitted: number;
+  }[];
   readonly leases: readonly LeaseReport[];
   readonly keepers: readonly { readonly plugin: string; readonly key: string; readonly kind: string }[];
   readonly processes: readonly ProcessReport[];

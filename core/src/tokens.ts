@@ -107,7 +107,8 @@ export function defineHook<A extends readonly unknown[], R = void>(): <K extends
   args: { readonly [I in keyof A]: string },
   options?: { readonly version?: string },
 ) => HookToken<K, A, R> {
-  return (id, hookKind, args, options) => token({ kind: 'hook', id, hookKind, args, version: options?.version ?? '1.0.0' });
+  return (id, hookKind, args, options) =>
+    token({ kind: 'hook', id, hookKind, args, version: options?.version ?? '1.0.0' });
 }
 
 /** `definePool('vsock-cid', { kind: 'id', from: 3n, to: 0xffff_fffen })` */

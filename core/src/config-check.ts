@@ -1,0 +1,43 @@
+// A plugin's configuration, checked by its own schema.
+
+import { errors } from './core-errors.ts';
+import { isRuntimeError, type RuntimeError } from './errors.ts';
+import type { AnyPlugin, Schema, SchemaIssue } from './plugin.ts';
+
+export type Checked<T> = { readonly value: T } | { readonly why: string };
+
+/** Runs a Standard Schema; what it throws counts as a refusal. */
+export async function checkSchema<T>(schema: Schema<T>, value: unknown): Promise<Checked<T>> {
+  try {
+    const result = await schema['~standard'].validate(value);
+    return result.issues === undefined ? { value: result.value } : { why: result.issues.map(describe).join('; ') };
+  } catch (error) {
+    return { why: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** @returns the parsed configuration, or CORE_ERR_CONFIG */
+export async function checkConfig(
+  definition: AnyPlugin,
+  raw: unknown,
+): Promise<{ readonly config: unknown } | RuntimeError> {
+  const { name: plugin, config: schema } = definition;
+  const refuse = (why: string): RuntimeError => errors.CORE_ERR_CONFIG({ plugin, details: { plugin, why } });
+  if (schema === undefined) {
+    const isEmpty = raw === undefined || (typeof raw === 'object' && raw !== null && Object.keys(raw).length === 0);
+    return isEmpty ? { config: undefined } : refuse('it takes none');
+  }
+  // A plugin whose settings all have defaults needs no entry in the file.
+  const checked = await checkSchema(schema, raw ?? {});
+  return 'why' in checked ? refuse(checked.why) : { config: checked.value };
+}
+
+export function isProblem(result: { readonly config: unknown } | RuntimeError): result is RuntimeError {
+  return isRuntimeError(result);
+}
+
+function describe({ path, message }: SchemaIssue): string {
+  if (path === undefined || path.length === 0) return message;
+  const keys = path.map((part) => String(typeof part === 'object' ? part.key : part));
+  return `${keys.join('.')}: ${message}`;
+}

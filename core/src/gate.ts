@@ -1,0 +1,112 @@
+// The door of one plugin. Service calls and taps go through it: a reload closes it, waits until nobody is inside, and
+// opens it again on the new instance.
+
+import type { Clock } from './clock.ts';
+
+/** `gone`: nobody will open it again (failed or unloaded). */
+export type GateState = 'open' | 'closed' | 'gone';
+
+interface Waiter {
+  readonly proceed: () => void;
+  readonly refuse: (error: Error) => void;
+  readonly timer: Disposable;
+}
+
+export class Gate {
+  /** The plugin behind it. */
+  readonly owner: string;
+  readonly #clock: Clock;
+  #state: GateState = 'closed';
+  #inside = 0;
+  #waiting: Set<Waiter> = new Set();
+  #onIdle: (() => void)[] = [];
+
+  constructor(owner: string, clock: Clock) {
+    this.owner = owner;
+    this.#clock = clock;
+  }
+
+  get state(): GateState {
+    return this.#state;
+  }
+
+  get open(): boolean {
+    return this.#state === 'open';
+  }
+
+  /** Calls under way. */
+  get inside(): number {
+    return this.#inside;
+  }
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  enter(): void {
+    this.#inside += 1;
+  }
+
+  /** Bound, so that it can be handed to `then` as it is. */
+  readonly leave = (): void => {
+    this.#inside -= 1;
+    if (this.#inside === 0 && this.#onIdle.length > 0) {
+      const idle = this.#onIdle;
+      this.#onIdle = [];
+      for (const resolve of idle) resolve();
+    }
+  };
+
+  /** Whoever waits goes on at once and in the order of arrival, before anything that comes later. */
+  openUp(): void {
+    this.#state = 'open';
+    const waiting = this.#waiting;
+    this.#waiting = new Set();
+    for (const waiter of waiting) {
+      waiter.timer[Symbol.dispose]();
+      waiter.proceed();
+    }
+  }
+
+  close(): void {
+    this.#state = 'closed';
+  }
+
+  /** For good; whoever waits is refused. */
+  abandon(refusal: () => Error): void {
+    this.#state = 'gone';
+    const waiting = this.#waiting;
+    this.#waiting = new Set();
+    for (const waiter of waiting) {
+      waiter.timer[Symbol.dispose]();
+      waiter.refuse(refusal());
+    }
+  }
+
+  /** Runs `then` once the gate is open; rejects with `late()` after `ms`. */
+  pass<T>(ms: number, then: () => T | PromiseLike<T>, late: () => Error): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const waiter: Waiter = {
+        proceed: () => {
+          try {
+            resolve(then());
+          } catch (error) {
+            reject(error);
+          }
+        },
+        refuse: reject,
+        timer: this.#clock.after(ms, () => {
+          this.#waiting.delete(waiter);
+          reject(late());
+        }),
+      };
+      this.#waiting.add(waiter);
+    });
+  }
+
+  /** Resolves when no call is inside. */
+  idle(): Promise<void> {
+    if (this.#inside === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#onIdle.push(resolve));
+  }
+}
