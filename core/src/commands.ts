@@ -89,7 +89,6 @@ export interface Invocation<T extends CommandSpec = CommandSpec> {
 }
 
 /** The exit code; nothing means 0. */
-// biome-ignore lint/suspicious/noConfusingVoidType: a handler that returns nothing is the common case.
 export type CommandHandler<T extends CommandSpec> = (
   invocation: Invocation<T>,
 ) => Promise<number | void> | number | void;

@@ -25,7 +25,6 @@ export interface TapOptions {
   readonly timeoutMs?: number;
 }
 
-// biome-ignore lint/suspicious/noConfusingVoidType: a tap that returns nothing has no opinion.
 type Opinion<R> = R | undefined | void;
 export type TapFunction<K extends HookKind, A extends readonly unknown[], R> = K extends 'sync' | 'sync-bail'
   ? (...args: A) => Opinion<R>

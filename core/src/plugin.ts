@@ -126,7 +126,6 @@ export interface PluginDefinition<R extends Requires, P extends ServiceTokens, C
   readonly config?: Schema<C>;
   readonly state?: StateSpec<S>;
   readonly timeouts?: Partial<PhaseTimeouts>;
-  // biome-ignore lint/suspicious/noConfusingVoidType: a setup that returns nothing is the common case.
   setup(ctx: PluginContext<R, P, C, S>): void | PluginInstance<S> | Promise<void | PluginInstance<S>>;
 }
 
@@ -147,8 +146,8 @@ export interface Plugin<
  */
 export type AnyPlugin = Plugin;
 
-// biome-ignore lint/complexity/noBannedTypes: {} is "requires nothing"; Record<string, never> would forbid every key.
 export function definePlugin<
+  // biome-ignore lint/complexity/noBannedTypes: {} is "requires nothing"; Record<string, never> would forbid every key.
   const R extends Requires = {},
   const P extends ServiceTokens = readonly [],
   C = undefined,
