@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -15,8 +16,9 @@ import {
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { claimSocket } from './socket-claim.ts';
+import { answers, claimSocket } from './socket-claim.ts';
 import { checkSocketFolder, controlSocketPath } from './socket-path.ts';
 
 let folder: string;
@@ -82,10 +84,16 @@ describe('the name of the control socket', () => {
   });
 
   it.each([false, true])('goes to exactly one of many who want it at once (left by a dead one: %s)', async (stale) => {
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < 20; round++) {
       if (stale) await leaveStaleSocket(path);
       const names = Array.from({ length: 8 }, (_, i) => `runtime ${i}`);
-      const outcomes = await Promise.allSettled(names.map((name) => claimSocket(newServer(name), path)));
+      const outcomes = await Promise.allSettled(
+        names.map(async (name) => {
+          // Not in step with each other, so that one sees what another has just changed.
+          for (let i = Math.random() * 40; i > 0; i--) await setImmediate();
+          return claimSocket(newServer(name), path);
+        }),
+      );
       const winners = names.filter((_, i) => outcomes[i]?.status === 'fulfilled');
       expect(winners).toHaveLength(1);
       for (const outcome of outcomes) {
@@ -96,6 +104,34 @@ describe('the name of the control socket', () => {
       for (const server of servers.splice(0)) await new Promise((resolve) => server.close(resolve));
       rmSync(path);
     }
+  });
+
+  it('is not lost to one who saw the dead socket, but acts after it was taken over', async () => {
+    await leaveStaleSocket(path);
+    const { promise: firstDone, resolve: firstIsDone } = Promise.withResolvers<void>();
+    const { promise: secondSaw, resolve: secondHasSeen } = Promise.withResolvers<void>();
+    const second = claimSocket(newServer('second'), path, async (name) => {
+      const alive = await answers(name);
+      secondHasSeen();
+      await firstDone;
+      return alive;
+    });
+    await secondSaw;
+    await claimSocket(newServer('first'), path);
+    firstIsDone();
+    await expect(second).rejects.toMatchObject({ code: 'CORE_ERR_RUNTIME_RUNNING' });
+    expect(await whoAnswers()).toBe('first');
+    expect(readdirSync(folder)).toEqual(['default.sock']);
+  });
+
+  it('is taken over although another was killed while it did the same', async () => {
+    await leaveStaleSocket(path);
+    const { ino, dev, ctimeNs } = lstatSync(path, { bigint: true });
+    const claim = createHash('sha256').update(`${dev}:${ino}:${ctimeNs}`).digest('hex').slice(0, 10);
+    await leaveStaleSocket(join(folder, `.${claim}`));
+    await claimSocket(newServer('heir'), path);
+    expect(await whoAnswers()).toBe('heir');
+    expect(readdirSync(folder)).toEqual(['default.sock']);
   });
 
   it("is not removed when it is another's by then", async () => {

@@ -33,7 +33,7 @@ export interface ClaimedSocket {
  * Makes `server` listen on `path`, mode 0600, in a folder of mode 0700.
  * @throws CORE_ERR_RUNTIME_RUNNING, CORE_ERR_CONTROL_PATH
  */
-export async function claimSocket(server: Server, path: string): Promise<ClaimedSocket> {
+export async function claimSocket(server: Server, path: string, probe: Probe = answers): Promise<ClaimedSocket> {
   makeSocketFolder(path);
   const temporary = join(dirname(path), `.${randomBytes(5).toString('hex')}`);
   for (const name of [path, temporary]) checkSocketPathLength(name);
@@ -42,7 +42,7 @@ export async function claimSocket(server: Server, path: string): Promise<Claimed
     // Until it has its name nobody can connect to it: the folder is ours alone, and the name is not known.
     await chmod(temporary, 0o600);
     const own = statSocket(temporary, path);
-    await takeName(temporary, path);
+    await takeName({ temporary, path, probe });
     await sweep(path);
     return {
       async release() {
@@ -64,9 +64,18 @@ function listen(server: Server, temporary: string, path: string): Promise<void> 
   });
 }
 
-async function takeName(temporary: string, path: string): Promise<void> {
+interface Taking {
+  /** Our socket. */
+  readonly temporary: string;
+  /** The name it is to have. */
+  readonly path: string;
+  readonly probe: Probe;
+}
+
+async function takeName(taking: Taking): Promise<void> {
+  const { path } = taking;
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const outcome = await take(temporary, path, path, 0);
+    const outcome = await take(taking, path, 0);
     if (outcome === 'taken') return;
     if (outcome === 'alive') throw errors.CORE_ERR_RUNTIME_RUNNING({ details: { path } });
     await delay(RETRY_MS);
@@ -75,19 +84,15 @@ async function takeName(temporary: string, path: string): Promise<void> {
 }
 
 /** `changed`: somebody else is at it; look again. */
-async function take(
-  temporary: string,
-  name: string,
-  path: string,
-  depth: number,
-): Promise<'taken' | 'alive' | 'changed'> {
+async function take(taking: Taking, name: string, depth: number): Promise<'taken' | 'alive' | 'changed'> {
+  const { temporary, path, probe } = taking;
   if (await tryLink(temporary, name, path)) return 'taken';
   const found = statSocket(name, path);
   if (found === undefined) return 'changed';
-  if (await answers(name, path)) return 'alive';
+  if (await probe(name)) return 'alive';
   if (depth === MAX_DEPTH) return 'changed';
   const claim = claimName(name, found);
-  if ((await take(temporary, claim, path, depth + 1)) !== 'taken') return 'changed';
+  if ((await take(taking, claim, depth + 1)) !== 'taken') return 'changed';
   if (sameFile(statSocket(name, path), found)) {
     await rename(claim, name);
     return 'taken';
@@ -105,7 +110,7 @@ async function sweep(path: string): Promise<void> {
     const found = lstatSync(name, { bigint: true, throwIfNoEntry: false });
     // Nobody is at work on a name for that long.
     if (!found?.isSocket() || Date.now() - Number(found.ctimeMs) < SWEEP_AFTER_MS) continue;
-    if (await answers(name, path)) continue;
+    if (await answers(name)) continue;
     await unlink(name).catch(ignoreMissing);
   }
 }
@@ -137,10 +142,13 @@ function statSocket(name: string, path: string): BigIntStats | undefined {
   return status;
 }
 
-/** Whether somebody listens. Anything but a plain refusal counts as life: a name must never be taken from the living. */
-function answers(name: string, path: string): Promise<boolean> {
+/** Whether somebody listens. */
+export type Probe = (socketPath: string) => Promise<boolean>;
+
+/** Anything but a plain refusal counts as life, or is an error: a name must never be taken from the living. */
+export function answers(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const socket = connect(name);
+    const socket = connect(path);
     const finish = (settle: () => void): void => {
       socket.destroy();
       settle();
