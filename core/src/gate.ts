@@ -2,6 +2,7 @@
 // opens it again on the new instance.
 
 import type { Clock } from './clock.ts';
+import { currentPhase } from './phase.ts';
 
 /** `gone`: nobody will open it again (failed or unloaded). */
 export type GateState = 'open' | 'closed' | 'gone';
@@ -20,6 +21,8 @@ export class Gate {
   #inside = 0;
   #waiting: Set<Waiter> = new Set();
   #onIdle: (() => void)[] = [];
+  /** Who may pass while it is closed, besides the owner: those that are reloaded with it. */
+  #guests: ReadonlySet<string> = new Set();
 
   constructor(owner: string, clock: Clock) {
     this.owner = owner;
@@ -43,6 +46,23 @@ export class Gate {
     return this.#waiting.size;
   }
 
+  /** Whether `caller` goes through now. What the owner itself set in motion does, or it would wait for itself. */
+  admits(caller: string): boolean {
+    if (this.#state === 'open') return true;
+    if (this.#state === 'gone') return false;
+    const phase = currentPhase();
+    return this.#isInside(caller) || (phase !== undefined && this.#isInside(phase));
+  }
+
+  #isInside(plugin: string): boolean {
+    return plugin === this.owner || this.#guests.has(plugin);
+  }
+
+  /** Until it opens, these pass too. */
+  admit(guests: ReadonlySet<string>): void {
+    this.#guests = guests;
+  }
+
   enter(): void {
     this.#inside += 1;
   }
@@ -60,6 +80,7 @@ export class Gate {
   /** Whoever waits goes on at once and in the order of arrival, before anything that comes later. */
   openUp(): void {
     this.#state = 'open';
+    this.#guests = new Set();
     const waiting = this.#waiting;
     this.#waiting = new Set();
     for (const waiter of waiting) {

@@ -8,7 +8,6 @@ import { errors } from './core-errors.ts';
 import { type Deadline, Deadlines } from './deadlines.ts';
 import { isRuntimeError } from './errors.ts';
 import type { Gate } from './gate.ts';
-import { isPhaseOf } from './phase.ts';
 import type { Scope } from './scope.ts';
 import { type Orderable, orderTaps } from './tap-order.ts';
 import type { HookKind, HookToken } from './tokens.ts';
@@ -360,7 +359,7 @@ class HookSlot {
    */
   #runTap(tap: Tap, call: AsyncCall, args: readonly unknown[], done: Done): void {
     if (tap.state === 'removed') return done(null);
-    if (!tap.gate.open && call.caller !== tap.owner && !isPhaseOf(tap.owner)) {
+    if (!tap.gate.admits(call.caller)) {
       return this.#runTapLater(tap, call, args, done);
     }
     // The plugin's own call while it has not tapped again.

@@ -9,6 +9,6 @@ export function inPhaseOf<T>(plugin: string, fn: () => T): T {
   return phases.run(plugin, fn);
 }
 
-export function isPhaseOf(plugin: string): boolean {
-  return phases.getStore() === plugin;
+export function currentPhase(): string | undefined {
+  return phases.getStore();
 }

@@ -171,6 +171,8 @@ export class Reloader {
   }
 
   async #setUp(swaps: readonly Swap[], state: 'handover' | 'received'): Promise<void> {
+    const together = new Set(swaps.map(({ record }) => record.name));
+    for (const { record } of swaps) record.gate.admit(together);
     for (const swap of swaps) {
       const { record } = swap;
       try {

@@ -3,7 +3,6 @@
 
 import { errors } from './core-errors.ts';
 import type { Gate } from './gate.ts';
-import { isPhaseOf } from './phase.ts';
 import type { Rebind, ServiceToken } from './tokens.ts';
 import type { Tracer } from './tracing.ts';
 
@@ -78,7 +77,7 @@ export class ServiceTable {
     if (slot === undefined) {
       const fresh = { id: token.id, provider: gate.owner, version, rebind, gate };
       this.#slots.set(token.id, { ...fresh, implementation: undefined, consumers: new Set() });
-    } else if (slot.provider === gate.owner) {
+    } else if (slot.gate === gate) {
       Object.assign(slot, { version, rebind });
     } else {
       Object.assign(slot, { provider: gate.owner, version, rebind, gate, implementation: undefined });
@@ -175,14 +174,13 @@ export class ServiceTable {
   #call(slot: ServiceSlot, consumer: string, method: string, args: readonly unknown[]): Promise<unknown> {
     const { gate } = slot;
     const details = { service: slot.id, method, provider: slot.provider };
-    const mayPass = gate.open || consumer === gate.owner || isPhaseOf(gate.owner);
     if (gate.state === 'gone') {
       return Promise.reject(errors.CORE_ERR_SERVICE_GONE({ details: { ...details, state: 'gone' } }));
     }
     const late = (): Error => {
       return errors.CORE_ERR_SERVICE_SWAP_TIMEOUT({ details: { ...details, ms: this.#swapMs } });
     };
-    const result = mayPass
+    const result = gate.admits(consumer)
       ? invoke(slot, consumer, method, args)
       : gate.pass(this.#swapMs, () => invoke(slot, consumer, method, args), late);
     this.#watch(slot, consumer, method, result);
