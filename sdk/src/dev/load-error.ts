@@ -1,0 +1,72 @@
+// Failures of the bundler, put into words that name the place in the source.
+
+import { readFileSync } from 'node:fs';
+import { stripVTControlCharacters } from 'node:util';
+import { codeFrame, type Place } from './code-frame.ts';
+
+/** An error whose message is `file:line:column: why` and the lines around it. */
+export function sourceError(place: Place, why: string): Error {
+  const { file, line, column } = place;
+  const frame = codeFrame(place);
+  const error = new SyntaxError(`${file}:${line}:${column}: ${why}${frame === undefined ? '' : `\n${frame}`}`);
+  // That of the bundler says nothing to the author of the plugin.
+  error.stack = `${error.name}: ${error.message}\n    at ${file}:${line}:${column}`;
+  return error;
+}
+
+/** What the bundler threw, as what the author of the plugin needs; anything else as it is. */
+export function explainLoadError(error: unknown): unknown {
+  if (!isRecord(error)) return error;
+  const inner = Array.isArray(error.errors) ? (error.errors as unknown[]).find(isRecord) : undefined;
+  const subject = inner ?? error;
+  const place = placeOf(subject, error.id);
+  if (place !== undefined) return sourceError(place, firstLine(subject));
+  const code = error.code;
+  if (code === 'ERR_LOAD_URL' || code === 'ERR_MODULE_NOT_FOUND') return explainMissing(error) ?? error;
+  return error;
+}
+
+/** Where `file` names the module `specifier`; its beginning when it does not do so literally. */
+export function placeOfImport(file: string, specifier: string): Place {
+  const text = readText(file);
+  const quoted = new RegExp(`(?<=["'\`])${RegExp.escape(specifier)}(?=["'\`])`);
+  const before = text.slice(0, Math.max(0, text.search(quoted))).split('\n');
+  return { file, line: before.length, column: (before.at(-1) ?? '').length + 1 };
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+function placeOf(error: Readonly<Record<string, unknown>>, id: unknown): Place | undefined {
+  const loc = error.loc;
+  if (!isRecord(loc)) return undefined;
+  const file = loc.file ?? id;
+  const { line, column } = loc;
+  if (typeof file !== 'string' || typeof line !== 'number' || typeof column !== 'number') return undefined;
+  // The bundler counts columns from 0.
+  return { file, line, column: column + 1 };
+}
+
+function firstLine(error: Readonly<Record<string, unknown>>): string {
+  const text = stripVTControlCharacters(String(error.message));
+  return text.replace(/^\[\w+\]\s*/, '').split('\n', 1)[0] ?? text;
+}
+
+function explainMissing(error: Readonly<Record<string, unknown>>): Error | undefined {
+  const message = String(error.message);
+  const match =
+    /^Failed to load url (?<what>\S+) .*? in (?<from>.+?)\. Does the file exist\?$/.exec(message) ??
+    /^Cannot find (?:module|package) '(?<what>[^']+)' imported from '?(?<from>[^']+)'?$/.exec(message);
+  const { what, from } = match?.groups ?? {};
+  if (what === undefined || from === undefined) return undefined;
+  return sourceError(placeOfImport(from, what), `cannot find "${what}"`);
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
