@@ -238,7 +238,8 @@ class SocketClient implements ControlClient {
   }
 
   async #result<M extends MethodName>(method: M, exchange: Exchange): Promise<Result<M>> {
-    const parsed = RESULTS[method].safeParse(await exchange.result);
+    const result = await exchange.result;
+    const parsed = RESULTS[method].safeParse(result);
     if (!parsed.success) throw misfit(`the result of ${method}`, parsed.error);
     return parsed.data as Result<M>;
   }
