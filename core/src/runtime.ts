@@ -69,6 +69,10 @@ function nameOf(source: AnyPlugin | FoundPlugin): string {
   return isDefinition(source) ? source.name : source.manifest.plugin;
 }
 
+function providedBy(source: AnyPlugin | FoundPlugin): readonly string[] {
+  return isDefinition(source) ? (source.provides ?? []).map(({ id }) => id) : Object.keys(source.manifest.provides);
+}
+
 function createKernel(options: RuntimeOptions, scope: Scope): Kernel {
   const instance = randomBytes(6).toString('hex');
   const log = options.log ?? createLogger();
@@ -289,14 +293,16 @@ class RuntimeImplementation implements Runtime {
         try {
           return await this.#createRecord(source, settings);
         } catch (error) {
-          return { problem: error, settings, name: nameOf(source) };
+          return { problem: error, settings, name: nameOf(source), provides: providedBy(source) };
         }
       }),
     );
     const problems: unknown[] = [];
     const names = new Set<string>();
+    const lost = new Set<string>();
     for (const result of loaded) {
       if ('problem' in result) {
+        for (const service of result.provides) lost.add(service);
         if (this.#policy(result.settings) === 'abort') problems.push(result.problem);
         else this.log.error({ plugin: result.name, err: result.problem }, `${result.name} was left out`);
       } else if (names.has(result.name)) {
@@ -306,8 +312,11 @@ class RuntimeImplementation implements Runtime {
         this.#records.set(result.name, result);
       }
     }
-    // Reported together with those of the graph.
-    if (problems.length > 0) throw graphError([...problems, ...this.#checkNodes().problems]);
+    if (problems.length === 0) return;
+    // Reported together with those of the graph, less those that only follow from them.
+    const follows = (problem: RuntimeError): boolean =>
+      problem.code === 'CORE_ERR_GRAPH_MISSING' && lost.has(String(problem.details.service));
+    throw graphError([...problems, ...this.#checkNodes().problems.filter((problem) => !follows(problem))]);
   }
 
   /** Leaves out plugins that may be left out, until what remains fits together. */
