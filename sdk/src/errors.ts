@@ -30,6 +30,14 @@ export const sdkErrorTable = {
     grpc: permissionDenied,
     exit: 2,
   },
+
+  // Development
+  SDK_ERR_VITE_MISSING: {
+    message: 'plugins cannot be loaded from their sources: the package "vite" is not there',
+    remedy: 'Install it: npm install --save-dev vite@8.3.8',
+    grpc: failedPrecondition,
+    exit: 2,
+  },
 } as const satisfies ErrorTable;
 
 export const errors: ErrorConstructors<typeof sdkErrorTable> = defineErrors(sdkErrorTable);

@@ -1,10 +1,8 @@
 // Runs modules for the development loader: plugins get the core and the sdk of the running runtime, whatever copies lie
 // in their own node_modules, and a name that a module does not export is an error, as it is in Node.
 
-import { readFileSync } from 'node:fs';
 import type { ModuleEvaluator, ModuleRunnerContext } from 'vite/module-runner';
-import type { Place } from './code-frame.ts';
-import { sourceError } from './load-error.ts';
+import { findImport, placeOfWord, sourceError } from './load-error.ts';
 
 /** Packages that a process has once. A second core would have registries of its own, and know none of the plugins. */
 export const OWN_PACKAGES: readonly string[] = ['@runtime/core', '@runtime/sdk'];
@@ -64,13 +62,6 @@ function checkNames(file: string, specifier: string, exports: object, names: rea
   if (names.length === 0 || !Object.isSealed(exports)) return;
   const missing = names.find((name) => !(name in exports));
   if (missing === undefined) return;
-  const from = specifier.startsWith(SCHEME) ? specifier.slice(SCHEME.length) : specifier.replace(/^\/@fs\//, '/');
-  throw sourceError(placeOfName(file, missing), `"${from}" does not export "${missing}"`);
-}
-
-function placeOfName(file: string, name: string): Place {
-  const text = readFileSync(file, 'utf8');
-  const index = Math.max(0, text.search(new RegExp(`\\b${RegExp.escape(name)}\\b`)));
-  const before = text.slice(0, index).split('\n');
-  return { file, line: before.length, column: (before.at(-1) ?? '').length + 1 };
+  const from = specifier.startsWith(SCHEME) ? specifier.slice(SCHEME.length) : findImport(file, specifier).name;
+  throw sourceError(placeOfWord(file, missing), `"${from}" does not export "${missing}"`);
 }

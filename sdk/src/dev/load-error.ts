@@ -1,6 +1,7 @@
 // Failures of the bundler, put into words that name the place in the source.
 
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { codeFrame, type Place } from './code-frame.ts';
 
@@ -26,11 +27,24 @@ export function explainLoadError(error: unknown): unknown {
   return error;
 }
 
-/** Where `file` names the module `specifier`; its beginning when it does not do so literally. */
-export function placeOfImport(file: string, specifier: string): Place {
+/** The module `specifier`, as the bundler names it, as `file` names it; the beginning of `file` when it does not. */
+export function findImport(file: string, specifier: string): { readonly place: Place; readonly name: string } {
+  const path = specifier.replace(/^\/@fs\//, '/');
+  // What was found once is named by its path.
+  const pattern = path.startsWith('/') ? `[^"'\`\\n]*/${RegExp.escape(basename(path))}` : RegExp.escape(path);
   const text = readText(file);
-  const quoted = new RegExp(`(?<=["'\`])${RegExp.escape(specifier)}(?=["'\`])`);
-  const before = text.slice(0, Math.max(0, text.search(quoted))).split('\n');
+  const match = new RegExp(`(?<=["'\`])${pattern}(?=["'\`])`).exec(text);
+  return { place: placeAt(file, text, match?.index ?? 0), name: match?.[0] ?? path };
+}
+
+/** Of the first occurrence of a word; the beginning of `file` when there is none. */
+export function placeOfWord(file: string, word: string): Place {
+  const text = readText(file);
+  return placeAt(file, text, Math.max(0, text.search(new RegExp(`\\b${RegExp.escape(word)}\\b`))));
+}
+
+function placeAt(file: string, text: string, index: number): Place {
+  const before = text.slice(0, index).split('\n');
   return { file, line: before.length, column: (before.at(-1) ?? '').length + 1 };
 }
 
@@ -60,7 +74,8 @@ function explainMissing(error: Readonly<Record<string, unknown>>): Error | undef
     /^Cannot find (?:module|package) '(?<what>[^']+)' imported from '?(?<from>[^']+)'?$/.exec(message);
   const { what, from } = match?.groups ?? {};
   if (what === undefined || from === undefined) return undefined;
-  return sourceError(placeOfImport(from, what), `cannot find "${what}"`);
+  const { place, name } = findImport(from, what);
+  return sourceError(place, `cannot find "${name}"`);
 }
 
 function readText(file: string): string {
