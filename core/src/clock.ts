@@ -3,14 +3,17 @@
 export interface Clock {
   /** Milliseconds, monotonic, from an arbitrary origin. */
   now(): number;
-  /** Runs `fn` once after `ms`; never keeps the process alive by itself. */
+  /** Runs `fn` once after `ms`, at most 24 days; never keeps the process alive by itself. */
   after(ms: number, fn: () => void): Disposable;
 }
+
+/** 24 days. setTimeout fires at once for anything longer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, fn) {
-    const timer = setTimeout(fn, ms);
+    const timer = setTimeout(fn, Math.min(ms, MAX_TIMER_MS));
     timer.unref();
     return { [Symbol.dispose]: () => clearTimeout(timer) };
   },
