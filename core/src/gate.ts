@@ -1,6 +1,7 @@
 // The door of one plugin. Service calls and taps go through it: a reload closes it, waits until nobody is inside, and
 // opens it again on the new instance.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Clock } from './clock.ts';
 import { currentPhase } from './phase.ts';
 
@@ -23,6 +24,7 @@ export class Gate {
   #onIdle: (() => void)[] = [];
   /** Who may pass while it is closed, besides the owner: those that are reloaded with it. */
   #guests: ReadonlySet<string> = new Set();
+  #refusal: () => Error = () => new Error(`${this.owner} is gone`);
 
   constructor(owner: string, clock: Clock) {
     this.owner = owner;
@@ -58,8 +60,9 @@ export class Gate {
     return plugin === this.owner || this.#guests.has(plugin);
   }
 
-  /** Until it opens, these pass too. */
+  /** The plugin is being set up again: until it opens, these pass too, and whoever else comes waits. */
   admit(guests: ReadonlySet<string>): void {
+    this.#state = 'closed';
     this.#guests = guests;
   }
 
@@ -93,9 +96,10 @@ export class Gate {
     this.#state = 'closed';
   }
 
-  /** For good; whoever waits is refused. */
+  /** For good; whoever waits or comes is refused. */
   abandon(refusal: () => Error): void {
     this.#state = 'gone';
+    this.#refusal = refusal;
     const waiting = this.#waiting;
     this.#waiting = new Set();
     for (const waiter of waiting) {
@@ -104,13 +108,19 @@ export class Gate {
     }
   }
 
-  /** Runs `then` once the gate is open; rejects with `late()` after `ms`. */
+  /**
+   * For whoever is not admitted: runs `then` once the gate opens; rejects with `late()` after `ms`, or with the refusal
+   * of a gate that is gone.
+   */
   pass<T>(ms: number, then: () => T | PromiseLike<T>, late: () => Error): Promise<T> {
+    if (this.#state === 'gone') return Promise.reject(this.#refusal());
+    // What waited goes on as its caller's work: same phase, same cause in the trace.
+    const asCaller = AsyncLocalStorage.snapshot();
     return new Promise<T>((resolve, reject) => {
       const waiter: Waiter = {
         proceed: () => {
           try {
-            resolve(then());
+            resolve(asCaller(then));
           } catch (error) {
             reject(error);
           }
