@@ -5,13 +5,12 @@ import { basename } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { codeFrame, type Place } from './code-frame.ts';
 
-/** An error whose message is `file:line:column: why` and the lines around it. */
+/** An error with the message `file:line:column: why`; its stack shows the lines around the place, as Node does. */
 export function sourceError(place: Place, why: string): Error {
   const { file, line, column } = place;
-  const frame = codeFrame(place);
-  const error = new SyntaxError(`${file}:${line}:${column}: ${why}${frame === undefined ? '' : `\n${frame}`}`);
-  // That of the bundler says nothing to the author of the plugin.
-  error.stack = `${error.name}: ${error.message}\n    at ${file}:${line}:${column}`;
+  const error = new SyntaxError(`${file}:${line}:${column}: ${why}`);
+  // The calls of the bundler say nothing to the author of the plugin.
+  error.stack = `${file}:${line}\n${codeFrame(place) ?? ''}\n\n${error.name}: ${error.message}`;
   return error;
 }
 

@@ -35,7 +35,7 @@ async function run(statements: string, options = ''): Promise<unknown[]> {
      const write = (path: string, text: string) => writeFileSync(path, text);
      const print = (value: unknown) => console.log(JSON.stringify(value) ?? 'null');
      const failure = async (work: Promise<unknown>) =>
-       work.then(() => 'no error', (e) => e.code + ': ' + e.message + (e.cause ? ' <- ' + e.cause.message : ''));
+       work.then(() => 'no error', (e) => e.code + ': ' + e.message + (e.cause ? ' <- ' + e.cause.message + '\\n' + e.cause.stack : ''));
      ${statements}
      await loader[Symbol.asyncDispose]();`,
   );
@@ -321,10 +321,56 @@ describe('watching', () => {
   });
 });
 
+test('a changed plugin is reloaded by itself, and what went wrong is told with its place', async () => {
+  const counter = (extra: string): string =>
+    `import { definePlugin, defineState } from '@runtime/core';
+     export default definePlugin({
+       name: 'p',
+       state: defineState<number>({ schema: 1 }),
+       setup(ctx) {
+         const count = Number(ctx.previous?.state ?? 0) + 1;
+         ${extra}
+         return { snapshot: () => count };
+       },
+     });\n`;
+  plugin('p', counter(''));
+  const printed = await run(
+    `const { autoReload } = await import('${join(here, 'auto-reload.ts')}');
+     const { setFlagsFromString } = await import('node:v8');
+     await using runtime = core.createRuntime({ loader, log: core.createLogger({ level: 'silent' }) });
+     runtime.use(core.findPlugin('./p', places));
+     await runtime.start();
+     const told: string[] = [];
+     using _reloads = autoReload({ runtime, loader, print: (text) => void told.push(text) });
+     const next = async () => { while (told.length === 0) await sleep(5); return told.shift()!.replaceAll(process.cwd(), ''); };
+     for (const source of ${JSON.stringify([
+       counter('// changed'),
+       counter('const x = ;'),
+       counter(`
+throw new Error('no ' + count);`),
+       counter(''),
+     ])}) {
+       write('p/src/index.ts', source);
+       print(await next());
+     }
+     await runtime.stop();
+     write('p/src/index.ts', '');
+     print(await next());`,
+  );
+  expect(printed).toEqual([
+    expect.stringMatching(/^p reloaded in \d+ ms \(src\/index\.ts\)$/),
+    expect.stringMatching(/^p was not reloaded; the old code goes on .*index\.ts:7:20: Unexpected token.*> 7 \|/s),
+    expect.stringMatching(/^p failed with the new code; the old code is back .*no 3.*> 8 \| throw new Error/s),
+    expect.stringMatching(/^p reloaded in/),
+    expect.stringMatching(/^p was not reloaded: reload\(\) is not possible while the runtime is stopped/),
+  ]);
+});
+
 test('300 reloads of a module of 1 MB leave nothing behind', { timeout: 300_000 }, async () => {
   plugin('p', `import { size } from './big.ts';${definition('p', 'return size;')}`);
   const functions = 200;
-  const filler = ' and so on'.repeat(500);
+  // One word: the time goes into the source map, which has an entry for each.
+  const filler = 'x'.repeat(5_000);
   const [size, growth] = await run(
     `const big = Array.from({ length: ${functions} }, (_, i) => \`export function f\${i}(): string { return '\${i} ${filler}'; }\`).join('\\n');
      const reload = async (i: number) => {
