@@ -360,7 +360,7 @@ throw new Error('no ' + count);`),
   expect(printed).toEqual([
     expect.stringMatching(/^p reloaded in \d+ ms \(src\/index\.ts\)$/),
     expect.stringMatching(/^p was not reloaded; the old code goes on .*index\.ts:7:20: Unexpected token.*> 7 \|/s),
-    expect.stringMatching(/^p failed with the new code; the old code is back .*no 3.*> 8 \| throw new Error/s),
+    expect.stringMatching(/^p failed with the new code; the old code is back .*no 3.*>\s+8 \| throw new Error/s),
     expect.stringMatching(/^p reloaded in/),
     expect.stringMatching(/^p was not reloaded: reload\(\) is not possible while the runtime is stopped/),
   ]);
