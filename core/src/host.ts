@@ -16,6 +16,8 @@ export interface NativeHost {
   pidfdSignal(pidfd: number, signal: NodeJS.Signals): boolean;
   /** Calls `fn` once, when `fd` becomes readable (a pidfd does when its process ends). */
   onReadable(fd: number, fn: () => void): Disposable;
+  /** Sets close-on-exec on every descriptor above 2, so that children get only what they are given, close_range(2). */
+  sealDescriptors?(): void;
   /** prctl(PR_SET_PDEATHSIG) of this process; a no-op is not allowed: throws when it cannot be set. */
   dieWithParent(signal: NodeJS.Signals): void;
 }

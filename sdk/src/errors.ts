@@ -2,7 +2,15 @@
 
 import { defineErrors, type ErrorConstructors, type ErrorTable, GrpcStatus } from '@runtime/core';
 
-const { invalidArgument, permissionDenied, failedPrecondition } = GrpcStatus;
+const {
+  invalidArgument,
+  permissionDenied,
+  failedPrecondition,
+  unavailable,
+  notFound,
+  deadlineExceeded,
+  unimplemented,
+} = GrpcStatus;
 
 export const sdkErrorTable = {
   // Configuration
@@ -37,6 +45,46 @@ export const sdkErrorTable = {
     remedy: 'Install it: npm install --save-dev vite@8.3.8',
     grpc: failedPrecondition,
     exit: 2,
+  },
+
+  // The command line
+  SDK_ERR_NO_PLUGINS: {
+    message: 'there is nothing to run: neither --plugins nor the configuration names a plugin',
+    remedy: 'runtime --plugins <names>; runtime plugin list shows what there is.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  SDK_ERR_COMMAND_NEEDS_RUNTIME: {
+    message: 'command "{command}" is one of plugin {plugin}, and no runtime runs',
+    remedy: 'Start one: runtime --plugins {plugin}; or run this command alone: runtime --plugins {plugin} {command}',
+    grpc: unavailable,
+    exit: 2,
+  },
+  SDK_ERR_TRACE_UNKNOWN: {
+    message: 'nothing is known of record {id}',
+    remedy: 'Only the last trace.history records are kept; ids are the numbers in runtime trace.',
+    grpc: notFound,
+  },
+  SDK_ERR_STOP_TIMEOUT: {
+    message: 'the runtime (pid {pid}) has not stopped after {seconds} s; it waits for {pending}',
+    remedy: 'Wait longer (--timeout), or end it: kill -KILL {pid}',
+    grpc: deadlineExceeded,
+  },
+  SDK_ERR_NOT_ENABLED: {
+    message: 'plugin "{plugin}" is neither loaded nor named in {file}',
+    remedy: '{hint}',
+    grpc: notFound,
+  },
+
+  // System calls
+  SDK_ERR_SYSCALL: {
+    message: '{syscall} failed with {errno}: {why}',
+    remedy: 'See {errno} under ERRORS in the man page of {syscall}.',
+  },
+  SDK_ERR_PLATFORM: {
+    message: '{what} is not there on {platform}',
+    remedy: 'Use Linux on x86-64, arm64 or riscv64.',
+    grpc: unimplemented,
   },
 } as const satisfies ErrorTable;
 

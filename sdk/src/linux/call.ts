@@ -1,0 +1,79 @@
+// The way to libc. Everything native of the project goes through declare(): a function is looked up when it is first
+// called, so that importing this costs nothing, and errno is read at once, in the same thread.
+
+import { createRequire } from 'node:module';
+import { getSystemErrorMap } from 'node:util';
+import { isRuntimeError, RuntimeError } from '@runtime/core';
+import { errors, sdkErrorTable } from '../errors.ts';
+
+type Koffi = typeof import('koffi');
+
+let koffi: Koffi | undefined;
+/** Loads koffi, about 10 ms, when it is first needed. */
+export function loadKoffi(): Koffi {
+  koffi ??= createRequire(import.meta.url)('koffi') as Koffi;
+  return koffi;
+}
+
+let libc: ReturnType<Koffi['load']> | undefined;
+
+/** What a C function of ours takes. Pointers are given as typed arrays, which must live until the call returns. */
+export type Argument = number | bigint | string | NodeJS.TypedArray | null;
+
+/**
+ * Declares a function of libc. Types in `prototype` are those of C without names of our own: a named type is global to
+ * the process, and a second definition of it throws.
+ * @example const getpid = declare<[], number>('int getpid()')
+ */
+export function declare<A extends readonly Argument[], R extends number | bigint>(
+  prototype: string,
+): (...args: A) => R {
+  let call: ((...args: A) => R) | undefined;
+  return (...args) => {
+    call ??= link<A, R>(prototype);
+    return call(...args);
+  };
+}
+
+function link<A extends readonly Argument[], R>(prototype: string): (...args: A) => R {
+  if (process.platform !== 'linux')
+    throw errors.SDK_ERR_PLATFORM({ details: { what: prototype, platform: process.platform } });
+  // The running program is linked with libc, whatever its file is called (glibc, musl).
+  libc ??= loadKoffi().load(null);
+  return libc.func(prototype);
+}
+
+/** errno of the call just made by this thread; any other native call may change it. */
+export function lastErrno(): number {
+  return loadKoffi().errno();
+}
+
+/** A system call that failed. Its code is SDK_ERR_SYSCALL; what failed and how is in the fields. */
+export class LinuxError extends RuntimeError<'SDK_ERR_SYSCALL'> {
+  override readonly name: string = 'LinuxError';
+  readonly syscall: string;
+  /** Positive, as in errno(3). */
+  readonly errno: number;
+  /** `ESRCH`, `EPERM`, …; `E<number>` for one without a name here. */
+  readonly errnoName: string;
+
+  constructor(syscall: string, errno: number) {
+    const [errnoName, why] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, 'unknown error'];
+    super('SDK_ERR_SYSCALL', sdkErrorTable.SDK_ERR_SYSCALL, { details: { syscall, errno: errnoName, why } });
+    this.syscall = syscall;
+    this.errno = errno;
+    this.errnoName = errnoName;
+  }
+}
+
+/** True for a failed system call; with `errnoName`, only for that failure. */
+export function isLinuxError(e: unknown, errnoName?: string): e is LinuxError {
+  return isRuntimeError(e, 'SDK_ERR_SYSCALL') && (errnoName === undefined || (e as LinuxError).errnoName === errnoName);
+}
+
+/** Returns what the call returned, as a number. @throws LinuxError when that is -1 */
+export function check(syscall: string, result: number | bigint): number {
+  const value = Number(result);
+  if (value === -1) throw new LinuxError(syscall, lastErrno());
+  return value;
+}
