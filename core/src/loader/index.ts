@@ -9,6 +9,7 @@ export {
   parseManifest,
   readPackageJson,
 } from './manifest.ts';
+export { checkManifestGraph } from './manifest-graph.ts';
 export { createLoader, type LoaderOptions } from './production-loader.ts';
 export type * from './types.ts';
 export { checkPlugin, matchManifest } from './validate.ts';

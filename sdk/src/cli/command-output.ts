@@ -1,0 +1,41 @@
+// What a command of a plugin prints, wherever it runs.
+
+import type { CommandItem } from '@runtime/core/control';
+import { type Format, formatData } from './format.ts';
+import { printable, type Terminal } from './terminal.ts';
+
+export class CommandPrinter {
+  readonly #terminal: Terminal;
+  readonly #format: Format;
+  #progressShown = false;
+
+  constructor(terminal: Terminal, format: Format) {
+    this.#terminal = terminal;
+    this.#format = format;
+  }
+
+  async print(item: CommandItem): Promise<void> {
+    if (item.kind === 'progress') return this.#progress(item.stage, item.fraction);
+    await this.done();
+    if (item.kind === 'out') await this.#terminal.out(item.text);
+    if (item.kind === 'err') await this.#terminal.err(item.text);
+    if (item.kind === 'bytes') await this.#terminal.out(item.bytes);
+    if (item.kind === 'data') await this.#terminal.out(`${await formatData(item.value, this.#format)}\n`);
+  }
+
+  /** Takes the line of progress away. */
+  async done(): Promise<void> {
+    if (!this.#progressShown) return;
+    this.#progressShown = false;
+    await this.#terminal.err('\r\x1b[K');
+  }
+
+  /** One line that is written over; in a file it would only be noise. */
+  async #progress(stage: string, fraction: number | undefined): Promise<void> {
+    if (!this.#terminal.errIsTTY) return;
+    this.#progressShown = true;
+    const percent = fraction === undefined ? '…' : ` ${Math.round(Math.min(1, Math.max(0, fraction)) * 100)} %`;
+    const text = `${printable(stage).replaceAll('\n', ' ')}${percent}`.slice(0, this.#terminal.size.columns - 1);
+    await this.#terminal.err(`\r\x1b[K${text}`);
+  }
+}

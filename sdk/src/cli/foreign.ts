@@ -1,0 +1,165 @@
+// Commands of plugins: run in the runtime that runs, or in one of their own that ends with them.
+
+import {
+  type CommandIo,
+  type CommandSpec,
+  coreErrorTable,
+  defineErrors,
+  didYouMean,
+  isRuntimeError,
+  type OptionValues,
+} from '@runtime/core';
+import { type CommandItem, type ControlClient, connect, type ListedCommand } from '@runtime/core/control';
+import { listPlugins } from '@runtime/core/loader';
+import { errors } from '../errors.ts';
+import { composeApp, instanceName } from './app.ts';
+import { CommandPrinter } from './command-output.ts';
+import { CLI_COMMANDS } from './command-table.ts';
+import type { CliContext } from './context.ts';
+import { EXIT_INTERRUPTED } from './exit-codes.ts';
+import { logLineText } from './log-line.ts';
+import { type HelpStyle, type ParsedCall, parseForeign } from './parse.ts';
+import { pluginPlaces } from './places.ts';
+import { standardInput } from './stdin.ts';
+
+const { CORE_ERR_COMMAND_UNKNOWN } = defineErrors(coreErrorTable);
+
+/** Where commands of plugins are run. */
+interface Host extends AsyncDisposable {
+  list(): Promise<readonly ListedCommand[]>;
+  run(name: string, call: ParsedCall, print: (item: CommandItem) => Promise<void>): Promise<number>;
+}
+
+export async function runForeign(context: CliContext, words: readonly string[], style: HelpStyle): Promise<number> {
+  await using host =
+    context.globals.plugins === undefined ? await remoteHost(context, words) : await localHost(context);
+  const commands = await host.list();
+  const command = longestMatch(commands, words);
+  if (command === undefined) return explainGroup(context, commands, words);
+  const rest = words.slice(command.name.split(' ').length);
+  const parsed = parseForeign(command as CommandSpec, rest, context.globals, style);
+  if ('text' in parsed) {
+    await context.terminal.out(parsed.text);
+    return 0;
+  }
+  const printer = new CommandPrinter(context.terminal, parsed.globals.format);
+  try {
+    const code = await host.run(command.name, parsed.call, (item) => printer.print(item));
+    return context.signal.aborted ? EXIT_INTERRUPTED : code;
+  } finally {
+    await printer.done();
+  }
+}
+
+async function remoteHost(context: CliContext, words: readonly string[]): Promise<Host> {
+  let client: ControlClient;
+  try {
+    client = await connect({ env: context.env, name: instanceName(context) });
+  } catch (e) {
+    if (isRuntimeError(e, 'CORE_ERR_CONTROL_UNREACHABLE')) throw withoutRuntime(context, words) ?? e;
+    throw e;
+  }
+  const { size } = context.terminal;
+  return {
+    list: () => client.request('commands.list', {}),
+    run: (name, call, print) =>
+      client.runCommand(
+        { name, args: call.args, options: call.options, terminal: { ...size }, cwd: context.cwd },
+        { item: print, input: standardInput(), signal: context.signal },
+      ),
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+  };
+}
+
+/** Manifests name commands, so that more can be said than that nothing runs. */
+function withoutRuntime({ env, cwd }: CliContext, words: readonly string[]): Error | undefined {
+  const { plugins } = listPlugins(pluginPlaces(env, cwd));
+  const known = plugins.flatMap(({ manifest }) =>
+    manifest.commands.map(({ name }) => ({ name, plugin: manifest.plugin })),
+  );
+  const typed = wordsOnly(words);
+  const asked = known.find(({ name }) => typed.join(' ').startsWith(name) || name.startsWith(`${typed[0]} `));
+  if (asked !== undefined) {
+    return errors.SDK_ERR_COMMAND_NEEDS_RUNTIME({ details: { command: typed.join(' '), plugin: asked.plugin } });
+  }
+  const nearest = didYouMean(
+    typed[0] ?? '',
+    [...CLI_COMMANDS, ...known].map(({ name }) => name.split(' ')[0] ?? ''),
+  );
+  return nearest === '' ? undefined : CORE_ERR_COMMAND_UNKNOWN({ details: { command: typed.join(' '), nearest } });
+}
+
+async function localHost(context: CliContext): Promise<Host> {
+  const { terminal } = context;
+  const app = await composeApp(context, {
+    logLine: (json) => void terminal.err(`${logLineText(json, terminal.paintErr)}\n`),
+    persistent: false,
+    quiet: true,
+  });
+  try {
+    await app.runtime.start();
+  } catch (e) {
+    await app[Symbol.asyncDispose]();
+    throw e;
+  }
+  return {
+    list: async () => app.runtime.commands.list() as readonly ListedCommand[],
+    run: (name, call, print) =>
+      app.runtime.commands.run(name, {
+        args: call.args,
+        options: call.options as OptionValues<CommandSpec>,
+        io: localIo(context, print),
+        signal: context.signal,
+      }),
+    [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
+  };
+}
+
+function localIo({ terminal, cwd }: CliContext, print: (item: CommandItem) => Promise<void>): CommandIo {
+  return {
+    terminal: terminal.size,
+    cwd,
+    out: (line) => print({ kind: 'out', text: `${line}\n` }),
+    err: (line) => print({ kind: 'err', text: `${line}\n` }),
+    write: (bytes) => print({ kind: 'bytes', bytes }),
+    data: (value) => print({ kind: 'data', value }),
+    progress: (stage, fraction) =>
+      print(fraction === undefined ? { kind: 'progress', stage } : { kind: 'progress', stage, fraction }),
+    input: { [Symbol.asyncIterator]: () => standardInput() },
+  };
+}
+
+/** Words up to the first option. */
+function wordsOnly(words: readonly string[]): readonly string[] {
+  const option = words.findIndex((word) => word.startsWith('-'));
+  return option < 0 ? words : words.slice(0, option);
+}
+
+function longestMatch(commands: readonly ListedCommand[], words: readonly string[]): ListedCommand | undefined {
+  return commands
+    .filter(({ name }) => name.split(' ').every((part, i) => words[i] === part))
+    .toSorted((a, b) => b.name.length - a.name.length)[0];
+}
+
+/** `runtime vm`, where there are `vm run` and `vm list`. */
+async function explainGroup(
+  context: CliContext,
+  commands: readonly ListedCommand[],
+  words: readonly string[],
+): Promise<number> {
+  const typed = wordsOnly(words);
+  const below = commands.filter(({ name }) => name.startsWith(`${typed.join(' ')} `));
+  if (below.length === 0 || typed.length === 0) {
+    const nearest = didYouMean(
+      typed.join(' '),
+      [...commands, ...CLI_COMMANDS].map(({ name }) => name),
+    );
+    throw CORE_ERR_COMMAND_UNKNOWN({ details: { command: typed.join(' ') || words.join(' '), nearest } });
+  }
+  const width = Math.max(...below.map(({ name }) => name.length));
+  const lines = below.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);
+  const wantsHelp = words.length > typed.length;
+  const text = `Commands of ${typed.join(' ')}:\n${lines.join('\n')}\n`;
+  await (wantsHelp ? context.terminal.out(text) : context.terminal.err(text));
+  return wantsHelp ? 0 : 2;
+}
