@@ -1,6 +1,7 @@
 // Events are facts that happened. The bus isolates listeners from each other and from the emitter, keeps the order when
 // listeners emit, and remembers the last events of each topic for those who come late.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventEmitter } from 'eventemitter3';
 import type { Clock } from './clock.ts';
 import { errors } from './core-errors.ts';
@@ -175,6 +176,12 @@ export interface TopicReport {
   readonly emitted: number;
 }
 
+/** Emitted while another event was being delivered. */
+interface Queued {
+  readonly event: AnyEvent;
+  readonly dispatch: () => void;
+}
+
 /** What a plugin listened to when it was parked, and up to which event. */
 interface Parked {
   readonly patterns: ReadonlySet<string>;
@@ -187,7 +194,7 @@ export class EventHub {
   readonly #topics: Map<string, Topic> = new Map();
   readonly #wildcards: Set<Registration> = new Set();
   readonly #parked: Map<string, Parked> = new Map();
-  readonly #queue: AnyEvent[] = [];
+  readonly #queue: Queued[] = [];
   #delivering = false;
   readonly #tracer: Tracer;
   readonly #clock: Clock;
@@ -199,7 +206,7 @@ export class EventHub {
     this.#tracer = options.tracer;
     this.#clock = options.clock;
     this.#log = options.log;
-    this.#historyLimit = Math.min(options.history ?? 16, MAX_HISTORY);
+    this.#historyLimit = toHistoryLimit(options.history ?? 16);
     this.#listenerLimit = options.listenerLimit ?? 100;
   }
 
@@ -211,7 +218,7 @@ export class EventHub {
       emit: (topic, data) => this.emit(scope.owner, topic, data),
       history: <E extends EventName>(topic: E) =>
         (this.#topics.get(topic)?.history.list() ?? []) as readonly RuntimeEvent<E>[],
-      retain: (topic, count) => this.#topic(topic)?.history.resize(Math.max(0, Math.min(count, MAX_HISTORY))),
+      retain: (topic, count) => this.#topic(topic)?.history.resize(toHistoryLimit(count)),
     };
   }
 
@@ -221,9 +228,12 @@ export class EventHub {
     const event: AnyEvent = { id: this.#tracer.nextId(), topic: name, data, source };
     topic.history.add(event);
     topic.emitted += 1;
-    if (this.#tracer.enabled('event')) this.#tracer.point('event', name, source, data, event.id);
+    const isTraced = this.#tracer.enabled('event');
+    if (isTraced) this.#tracer.point('event', name, source, data, event.id);
     if (this.#delivering) {
-      this.#queue.push(event);
+      const dispatch = (): void => this.#dispatch(event);
+      // The labels of whoever emitted it, not of the event that is being delivered.
+      this.#queue.push({ event, dispatch: isTraced ? AsyncLocalStorage.bind(dispatch) : dispatch });
       return;
     }
     this.#delivering = true;
@@ -270,12 +280,12 @@ export class EventHub {
   #drain(): void {
     for (let i = 0; i < this.#queue.length; i++) {
       if (i === MAX_CASCADE) {
-        const topics = [...new Set(this.#queue.slice(-100).map((e) => e.topic))].join(', ');
+        const topics = [...new Set(this.#queue.slice(-100).map(({ event }) => event.topic))].join(', ');
         const error = errors.CORE_ERR_EVENT_CASCADE({ details: { count: MAX_CASCADE, topics } });
         this.#log.error({ err: error }, error.message);
         break;
       }
-      this.#dispatch(this.#queue[i] as AnyEvent);
+      this.#queue[i]?.dispatch();
     }
     this.#queue.length = 0;
   }
@@ -298,14 +308,14 @@ export class EventHub {
   #on(scope: Scope, pattern: string, listener: AnyListener, options: ListenOptions): Disposable {
     options.signal?.throwIfAborted();
     const registration: Registration = { pattern, owner: scope.owner, listener, after: this.#tracer.nextId() };
-    const topics = this.#attach(registration);
+    const onAbort = (): void => subscription[Symbol.dispose]();
     const subscription = scope.defer(`listener ${pattern}`, () => {
       registration.after = Number.POSITIVE_INFINITY;
       options.signal?.removeEventListener('abort', onAbort);
       this.#detach(registration);
     });
-    const onAbort = (): void => subscription[Symbol.dispose]();
     options.signal?.addEventListener('abort', onAbort, { once: true });
+    const topics = this.#attach(registration);
     for (const topic of topics) this.#checkLeak(topic, registration);
     this.#replay(registration, topics, options.replay ?? 0);
     return subscription;
@@ -344,16 +354,23 @@ export class EventHub {
     for (const topic of topics) {
       const events = topic.history.list();
       const wanted = asked === true ? events.length : asked;
-      const kept = events.filter((e, i) => e.id < live && (i >= events.length - wanted || e.id > missedAfter));
+      const kept = events.filter((e, i) => i >= events.length - wanted || e.id > missedAfter);
       for (const event of kept) past.push({ topic, event });
     }
     past.sort((a, b) => a.event.id - b.event.id);
-    registration.after = 0;
-    for (const { topic, event } of past) {
-      this.#tracer.caused(event.id, () => topic.deliverTo(registration, event));
+    // What the listener emits meanwhile comes after what it is still to be told.
+    const isOutermost = !this.#delivering;
+    this.#delivering = true;
+    try {
+      registration.after = 0;
+      for (const { topic, event } of past) {
+        this.#tracer.caused(event.id, () => topic.deliverTo(registration, event));
+      }
+      registration.after = live;
+      if (isOutermost) this.#drain();
+    } finally {
+      if (isOutermost) this.#delivering = false;
     }
-    // Unless it was removed by one of its own calls.
-    if (registration.after === 0) registration.after = live;
   }
 
   #once<E extends EventName>(scope: Scope, topic: E, options: OnceOptions<E>): Promise<EventMap[E]> {
@@ -397,15 +414,22 @@ export class EventHub {
 
   #checkLeak(topic: Topic, latest: Registration): void {
     if (topic.registrations.length <= this.#listenerLimit || topic.leakReported) return;
+    const { owner } = latest;
+    const owners = countOwners(topic.registrations);
+    const owned = owners[owner] ?? 0;
+    // Whoever leaks registers again, and then the call site is its own.
+    if (Object.values(owners).some((count) => count > owned)) return;
     topic.leakReported = true;
-    const owners = Object.entries(countOwners(topic.registrations)).sort((a, b) => b[1] - a[1]);
-    const [owner, owned] = owners[0] ?? [latest.owner, 1];
     const error = errors.CORE_ERR_EVENT_LEAK({
       plugin: owner,
       details: { event: topic.name, count: topic.registrations.length, owner, owned, stack: callSite() },
     });
     this.#log.warn({ err: error, plugin: owner, event: topic.name, owners }, `${error.message}. ${error.remedy}`);
   }
+}
+
+function toHistoryLimit(count: number): number {
+  return Math.max(0, Math.min(Math.trunc(count) || 0, MAX_HISTORY));
 }
 
 function matches(pattern: string, topic: string): boolean {
@@ -418,8 +442,9 @@ function countOwners(registrations: readonly Registration[]): Record<string, num
   return counts;
 }
 
-/** The first frame outside of this file. */
+/** The first frame outside of this file. Frames name files by URL, or by path when they come from a source map. */
 function callSite(): string {
   const frames = new Error('call site').stack?.split('\n').slice(1) ?? [];
-  return frames.find((frame) => !frame.includes(import.meta.filename))?.trim() ?? 'unknown';
+  const isHere = (frame: string): boolean => frame.includes(import.meta.url) || frame.includes(import.meta.filename);
+  return frames.find((frame) => !isHere(frame))?.trim() ?? 'unknown';
 }
