@@ -86,6 +86,11 @@ export const sdkErrorTable = {
     remedy: 'Use Linux on x86-64, arm64 or riscv64.',
     grpc: unimplemented,
   },
+  SDK_ERR_TEST_PROBLEMS: {
+    message: 'the test passed over problems: {problems}',
+    remedy: 'Mend them, or name those that are meant: createTestRuntime({ allow: [...] })',
+    grpc: failedPrecondition,
+  },
 } as const satisfies ErrorTable;
 
 export const errors: ErrorConstructors<typeof sdkErrorTable> = defineErrors(sdkErrorTable);

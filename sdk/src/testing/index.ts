@@ -1,0 +1,21 @@
+// The test kit. It knows no test framework: its examples use vitest, and node:test does as well.
+
+export { type Contract, type ContractCase, defineContract, type RunContractOptions, runContract } from './contract.ts';
+export { FakeClock } from './fake-clock.ts';
+export { type FakeLogger, fakeLogger, type LogRecord } from './fake-logger.ts';
+export { provide } from './provide.ts';
+export {
+  type EventRecording,
+  type HookRecording,
+  type RecordHookOptions,
+  recordEvents,
+  recordHook,
+} from './recorders.ts';
+export { type CommandResult, type RunCommandOptions, runCommand } from './run-command.ts';
+export {
+  createTestRuntime,
+  type TestProblem,
+  type TestRuntime,
+  type TestRuntimeOptions,
+} from './test-runtime.ts';
+export { throughMessages } from './through-messages.ts';
