@@ -294,8 +294,14 @@ export const coreErrorTable = {
   },
   CORE_ERR_SPAWN_PLAN: {
     message: 'the plan of process {name} cannot be carried out: {why}',
-    remedy: 'Load the plugin that carries out this part, or mark it best effort.',
+    remedy: 'Correct the request, or load the plugin that carries out this part of it.',
     grpc: failedPrecondition,
+  },
+  CORE_ERR_PROCESS_LIMIT: {
+    message: 'process {name} was not started: there are already {count} children',
+    remedy: 'Stop what is not needed (runtime inspect processes).',
+    grpc: resourceExhausted,
+    retryable: true,
   },
   CORE_ERR_PROCESS_READY: {
     message: 'process {name} was not ready within {ms} ms; last output: {output}',
@@ -390,7 +396,7 @@ export const coreErrorTable = {
   // Isolation
   CORE_ERR_HOST_GONE: {
     message: 'the process of plugin {plugin} ended ({how})',
-    remedy: 'It is started again by itself; see its log for the cause.',
+    remedy: 'It is started again by itself unless it keeps ending; see its log, mend it, then: runtime plugin reload {plugin}',
     grpc: unavailable,
     retryable: true,
   },
@@ -402,8 +408,13 @@ export const coreErrorTable = {
   },
   CORE_ERR_HOST_FLOOD: {
     message: 'the process of plugin {plugin} was ended: {why}',
-    remedy: 'Send less at a time; the limits are isolation.* in the configuration.',
+    remedy: 'Send less at a time, hold less memory, or raise the limits of {plugin} in the configuration.',
     grpc: resourceExhausted,
+  },
+  CORE_ERR_HOST_UNSUPPORTED: {
+    message: '{plugin} runs in its own process, where {what} is not possible',
+    remedy: '{instead}, or set its isolation to in-process.',
+    grpc: unimplemented,
   },
 
   // Commands

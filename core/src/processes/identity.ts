@@ -69,3 +69,11 @@ export function isAlive(process: ProcessIdentity): boolean {
   const stat = readStat(process.pid);
   return stat !== undefined && stat.start === process.start && stat.state !== 'Z' && stat.state !== 'X';
 }
+
+/** Of every process field in ticks, USER_HZ: a constant of the Linux ABI, times(2). */
+const TICKS_PER_SECOND = 100;
+
+/** Clock ticks since boot; a process that starts later has a `start` of at least this. */
+export function ticksNow(): number {
+  return Math.floor(Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * TICKS_PER_SECOND);
+}
