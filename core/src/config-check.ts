@@ -2,7 +2,8 @@
 
 import { errors } from './core-errors.ts';
 import { isRuntimeError, type RuntimeError } from './errors.ts';
-import type { AnyPlugin, Schema, SchemaIssue } from './plugin.ts';
+import type { AnyPlugin, Schema } from './plugin.ts';
+import { explainStandardIssues, issuesToText } from './schema-issues.ts';
 
 export type Checked<T> = { readonly value: T } | { readonly why: string };
 
@@ -10,7 +11,8 @@ export type Checked<T> = { readonly value: T } | { readonly why: string };
 export async function checkSchema<T>(schema: Schema<T>, value: unknown): Promise<Checked<T>> {
   try {
     const result = await schema['~standard'].validate(value);
-    return result.issues === undefined ? { value: result.value } : { why: result.issues.map(describe).join('; ') };
+    if (result.issues === undefined) return { value: result.value };
+    return { why: issuesToText(explainStandardIssues(schema, result.issues)) };
   } catch (error) {
     return { why: error instanceof Error ? error.message : String(error) };
   }
@@ -34,10 +36,4 @@ export async function checkConfig(
 
 export function isProblem(result: { readonly config: unknown } | RuntimeError): result is RuntimeError {
   return isRuntimeError(result);
-}
-
-function describe({ path, message }: SchemaIssue): string {
-  if (path === undefined || path.length === 0) return message;
-  const keys = path.map((part) => String(typeof part === 'object' ? part.key : part));
-  return `${keys.join('.')}: ${message}`;
 }

@@ -55,7 +55,7 @@ export {
 export type { Lease, LeaseInfo, LeaseRequest, LeaseState, PoolLeases, ResourceAllocator } from './resources.ts';
 export { createRuntime } from './runtime.ts';
 export * from './runtime-types.ts';
-export { explainIssues, type FoundIssue, formatPath, issuesToText } from './schema-issues.ts';
+export { explainIssues, explainStandardIssues, type FoundIssue, formatPath, issuesToText } from './schema-issues.ts';
 export { type Cleanup, Scope } from './scope.ts';
 export type { StateStore } from './state-store.ts';
 export * from './tokens.ts';

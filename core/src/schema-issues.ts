@@ -2,6 +2,7 @@
 
 import type { z } from 'zod';
 import { didYouMean } from './nearest.ts';
+import type { Schema, SchemaIssue } from './plugin.ts';
 
 export interface FoundIssue {
   /** Where: keys and indices from the root. For an unknown key, the key itself is the last. */
@@ -21,11 +22,31 @@ export function explainIssues(schema: z.core.$ZodType, error: z.core.$ZodError):
   return error.issues.flatMap((issue) => explain(schema, issue, [])).slice(0, MAX_ISSUES);
 }
 
+/** The issues of any Standard Schema. Those of zod are explained as above, whichever copy of zod made the schema. */
+export function explainStandardIssues(schema: Schema<unknown>, issues: readonly SchemaIssue[]): readonly FoundIssue[] {
+  if (schema['~standard'].vendor === 'zod' && '_zod' in schema) {
+    return (issues as unknown as readonly Issue[])
+      .flatMap((issue) => explain(schema as unknown as z.core.$ZodType, issue, []))
+      .slice(0, MAX_ISSUES);
+  }
+  return issues.slice(0, MAX_ISSUES).map(({ path = [], message }) => ({
+    path: path.map((part) => toKey(typeof part === 'object' ? part.key : part)),
+    message,
+    unknownKey: false,
+  }));
+}
+
+function toKey(key: PropertyKey): string | number {
+  return typeof key === 'number' ? key : String(key);
+}
+
 /** `a.b[0]: message; …` for one line of text. */
 export function issuesToText(issues: readonly FoundIssue[]): string {
-  return issues
-    .map(({ path, message }) => (path.length === 0 ? message : `${formatPath(path)}: ${message}`))
-    .join('; ');
+  const line = ({ path, message, unknownKey }: FoundIssue): string => {
+    const at = formatPath(unknownKey ? path.slice(0, -1) : path);
+    return at === '' ? message : `${at}: ${message}`;
+  };
+  return issues.map(line).join('; ');
 }
 
 export function formatPath(path: readonly (string | number)[]): string {
@@ -33,7 +54,7 @@ export function formatPath(path: readonly (string | number)[]): string {
 }
 
 function explain(schema: z.core.$ZodType, issue: Issue, prefix: readonly (string | number)[]): FoundIssue[] {
-  const path = [...prefix, ...issue.path.map((key) => (typeof key === 'number' ? key : String(key)))];
+  const path = [...prefix, ...issue.path.map(toKey)];
   if (issue.code === 'unrecognized_keys') {
     const known = knownKeys(schema, path);
     return issue.keys.map((key) => ({

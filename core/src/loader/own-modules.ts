@@ -63,6 +63,11 @@ export function useOwnModules(own: Readonly<Record<string, string>>): Disposable
   };
 }
 
+/** What useOwnModules() was told, for another process that is to do the same. */
+export function ownModules(): Readonly<Record<string, string>> {
+  return Object.fromEntries(anchors);
+}
+
 /** The URL to import for the entry of a plugin: one that Node has not seen yet if a file changed since the last time. */
 export function entryUrl(directory: string, entry: string): string {
   const url = pathToFileURL(entry).href;

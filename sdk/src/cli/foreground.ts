@@ -1,6 +1,7 @@
 // `runtime --plugins …`: runs until it is asked to stop.
 
 import { isRuntimeError, type PluginLoader } from '@runtime/core';
+import { linuxHost } from '../linux/index.ts';
 import { type App, composeApp, instanceName } from './app.ts';
 import type { CliContext } from './context.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
@@ -41,6 +42,7 @@ async function run(context: CliContext, screen: Screen, options: ForegroundOptio
   const app = await composeApp(context, {
     logLine: (json) => screen.log(json),
     persistent: true,
+    native: linuxHost,
     ...(options.more === undefined ? {} : { more: options.more }),
     ...(options.createLoader === undefined ? {} : { createLoader: options.createLoader }),
   });

@@ -12,6 +12,7 @@ import {
 import { type CommandItem, type ControlClient, connect, type ListedCommand } from '@runtime/core/control';
 import { listPlugins } from '@runtime/core/loader';
 import { errors } from '../errors.ts';
+import { linuxHost } from '../linux/index.ts';
 import { composeApp, instanceName } from './app.ts';
 import { CommandPrinter } from './command-output.ts';
 import { CLI_COMMANDS } from './command-table.ts';
@@ -94,6 +95,7 @@ async function localHost(context: CliContext): Promise<Host> {
   const app = await composeApp(context, {
     logLine: (json) => void terminal.err(`${logLineText(json, terminal.paintErr)}\n`),
     persistent: false,
+    native: linuxHost,
     quiet: true,
   });
   try {

@@ -61,12 +61,15 @@ export class LiveView implements Screen {
   }
 
   log(json: string): void {
-    this.#above.push(logLineText(json, this.#paint));
-    this.#dirty();
+    this.line(logLineText(json, this.#paint));
   }
 
   ready(facts: ReadyFacts): void {
-    this.#above.push(readyText(facts));
+    this.line(readyText(facts));
+  }
+
+  line(text: string): void {
+    this.#above.push(text);
     this.#dirty();
   }
 

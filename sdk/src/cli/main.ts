@@ -17,6 +17,11 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
     debug: argv.includes('--debug'),
   };
   try {
+    if (argv[0] === '__complete') {
+      const { answerCompletion } = await import('./completion/answer.ts');
+      await terminal.out(await answerCompletion(process.env, process.cwd(), argv.slice(1)));
+      return;
+    }
     const parsed = parseCommandLine(argv, CORE_VERSION, style);
     if (parsed.kind === 'text') {
       await terminal.out(parsed.text);

@@ -18,6 +18,8 @@ export interface Screen {
   /** One line of the log, as JSON. */
   log(json: string): void;
   ready(facts: ReadyFacts): void;
+  /** One line that stays. */
+  line(text: string): void;
   /** What is being waited for, and the like. */
   note(text: string): void;
   /** Leaves the terminal as it was found. Idempotent and synchronous, so that it can run when the process ends. */
@@ -50,6 +52,10 @@ export class PlainLines implements Screen {
 
   ready(facts: ReadyFacts): void {
     this.#line(readyText(facts));
+  }
+
+  line(text: string): void {
+    this.#line(text);
   }
 
   note(text: string): void {
@@ -86,6 +92,10 @@ export class JsonLines implements Screen {
 
   ready(facts: ReadyFacts): void {
     this.#line({ type: 'ready', ...facts });
+  }
+
+  line(text: string): void {
+    this.#line({ type: 'line', text });
   }
 
   note(text: string): void {
