@@ -386,7 +386,7 @@ export class Child {
   #climbDown(process: Incarnation, ask: (() => void | Promise<void>) | undefined): Promise<void> {
     const { clock, tracer } = this.#world;
     const { name, plugin } = this;
-    this.#asked = process;
+    if (process.live) this.#asked = process;
     return climbDown({
       process,
       name,
