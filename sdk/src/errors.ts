@@ -4,6 +4,7 @@ import { defineErrors, type ErrorConstructors, type ErrorTable, GrpcStatus } fro
 
 const {
   invalidArgument,
+  alreadyExists,
   permissionDenied,
   failedPrecondition,
   unavailable,
@@ -48,6 +49,12 @@ export const sdkErrorTable = {
   },
 
   // The command line
+  SDK_ERR_USAGE: {
+    message: '{why}',
+    remedy: 'See {command} --help.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
   SDK_ERR_NO_PLUGINS: {
     message: 'there is nothing to run: neither --plugins nor the configuration names a plugin',
     remedy: 'runtime --plugins <names>; runtime plugin list shows what there is.',
@@ -85,6 +92,28 @@ export const sdkErrorTable = {
     message: '{what} is not there on {platform}',
     remedy: 'Use Linux on x86-64, arm64 or riscv64.',
     grpc: unimplemented,
+  },
+  SDK_ERR_PLUGIN_NAME: {
+    message: 'a plugin cannot be called "{name}": {why}',
+    remedy: 'Use a name such as {suggestion}.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  SDK_ERR_FOLDER_NOT_EMPTY: {
+    message: 'no plugin was written to {folder}, which {why}',
+    remedy: 'Give another name, or empty the folder.',
+    grpc: alreadyExists,
+    exit: 2,
+  },
+  SDK_ERR_NPM: {
+    message: '{command} failed in {folder}: {why}',
+    remedy: 'Check the network and that npm is installed; then run it again there.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_PACK: {
+    message: '@runtime/core and @runtime/sdk could not be packed: {why}',
+    remedy: 'In a checkout, mend what npm run check says.',
+    grpc: failedPrecondition,
   },
   SDK_ERR_TEST_PROBLEMS: {
     message: 'the test passed over problems: {problems}',

@@ -5,12 +5,14 @@
  * promise, and for arguments or results that cannot be copied.
  */
 export function throughMessages<T extends object>(service: T): T {
-  return new Proxy(service, {
-    get(target, key) {
-      const method: unknown = Reflect.get(target, key, target);
+  // The proxy of a frozen object would have to answer with its very methods.
+  return new Proxy({} as T, {
+    has: (_, key) => key in service,
+    get(_, key) {
+      const method: unknown = Reflect.get(service, key);
       if (typeof method !== 'function') return method;
       return (...args: unknown[]): Promise<unknown> => {
-        const answer: unknown = Reflect.apply(method, target, copy(args, `an argument of ${String(key)}()`));
+        const answer: unknown = Reflect.apply(method, service, copy(args, `an argument of ${String(key)}()`));
         if (!(answer instanceof Promise)) throw new TypeError(`${String(key)}() did not return a promise`);
         return answer.then((value: unknown) => copy(value, `what ${String(key)}() answered`));
       };
