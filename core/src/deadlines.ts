@@ -24,7 +24,7 @@ export class Deadlines {
     for (let i = 0; i <= SLICES; i++) this.#slices.push(new Set());
   }
 
-  /** @returns where it is kept, for {@link remove} */
+  /** @returns where it is kept: delete it there once it is not needed */
   add(deadline: Deadline): Set<Deadline> {
     const slice = this.#slices[0] as Set<Deadline>;
     slice.add(deadline);

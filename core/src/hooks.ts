@@ -183,10 +183,15 @@ function list(names: string | readonly string[] | undefined): readonly string[] 
   return names === undefined ? [] : typeof names === 'string' ? [names] : names;
 }
 
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
+}
+
 class HookSlot {
   readonly id: string;
   readonly kind: HookKind;
-  readonly #args: readonly string[];
+  /** How many arguments a tap gets; one at least, since a waterfall carries its answer in the first. */
+  readonly #arity: number;
   readonly #options: HookTableOptions;
   readonly #parked: ReadonlySet<string>;
   readonly #deadlinesOf: (ms: number) => Deadlines;
@@ -205,7 +210,7 @@ class HookSlot {
   ) {
     this.id = token.id;
     this.kind = token.hookKind;
-    this.#args = token.args;
+    this.#arity = Math.max(1, token.args.length);
     this.#options = options;
     this.#parked = parked;
     this.#deadlinesOf = deadlinesOf;
@@ -280,14 +285,21 @@ class HookSlot {
   }
 
   #callSync(executor: Executor, args: readonly unknown[]): unknown {
+    const outer = this.#running;
     try {
       return executor.call(...args);
     } catch (cause) {
       throw this.#running === undefined ? cause : this.#failure(this.#running, cause);
+    } finally {
+      // A tap that called its own hook goes on.
+      this.#running = outer;
     }
   }
 
   #callAsync(executor: Executor, caller: string, args: readonly unknown[]): Promise<unknown> {
+    const { length } = args;
+    // tapable puts arguments where they belong by counting them, and the last may be optional.
+    const all = length === this.#arity ? args : Array.from({ length: this.#arity }, (_, i) => args[i]);
     return new Promise((resolve, reject) => {
       const failures: unknown[] = [];
       const call: AsyncCall = { caller, failures };
@@ -298,7 +310,7 @@ class HookSlot {
           reject(new AggregateError(failures, `${failures.length} taps of ${this.id} failed`));
         else resolve(result);
       };
-      executor.callAsync(...args, call, done);
+      executor.callAsync(...all, call, done);
     });
   }
 
@@ -311,7 +323,7 @@ class HookSlot {
   #build(): Executor {
     const isSync = SYNC_KINDS.has(this.kind);
     // tapable compiles these names into code, so the token's own, which may come from another process, are not used.
-    const names = this.#args.map((_, i) => `a${i}`);
+    const names = Array.from({ length: this.#arity }, (_, i) => `a${i}`);
     const executor = new EXECUTORS[this.kind](isSync ? names : [...names, 'call'], this.id);
     for (const tap of this.#order([...this.#taps])) {
       if (isSync) executor.tap(tap.owner, this.#syncStep(tap));
@@ -357,7 +369,10 @@ class HookSlot {
    * Calls `done` exactly once, whatever the tap does: throw, reject, answer late or never. (tapable itself would never
    * settle after a synchronous throw in a later promise tap.)
    */
-  #runTap(tap: Tap, call: AsyncCall, args: readonly unknown[], done: Done): void {
+  #runTap(known: Tap, call: AsyncCall, args: readonly unknown[], done: Done): void {
+    // Its plugin may have been reloaded since the call began.
+    let tap = known;
+    while (tap.successor !== undefined) tap = tap.successor;
     if (tap.state === 'removed') return done(null);
     if (!tap.gate.admits(call.caller)) {
       return this.#runTapLater(tap, call, args, done);
@@ -367,13 +382,13 @@ class HookSlot {
     let answer: unknown;
     try {
       answer = tap.fn(...args);
+      // A thenable may throw or answer twice; a promise made of it does neither.
+      if (isThenable(answer)) answer = Promise.resolve(answer);
     } catch (cause) {
       return done(this.#failure(tap, cause));
     }
     if (answer === undefined) return done(null);
-    if (typeof (answer as PromiseLike<unknown> | null)?.then === 'function') {
-      return this.#awaitTap(tap, answer as PromiseLike<unknown>, done);
-    }
+    if (answer instanceof Promise) return this.#awaitTap(tap, answer, done);
     this.#answer(tap, answer, done);
   }
 
@@ -384,7 +399,7 @@ class HookSlot {
     done(null, answer);
   }
 
-  #awaitTap(tap: Tap, answer: PromiseLike<unknown>, done: Done): void {
+  #awaitTap(tap: Tap, answer: Promise<unknown>, done: Done): void {
     tap.gate.enter();
     let settled = false;
     const deadline: Deadline = {
@@ -418,10 +433,8 @@ class HookSlot {
   #runTapLater(tap: Tap, call: AsyncCall, args: readonly unknown[], done: Done): void {
     const { swapMs } = this.#options;
     const afterSwap = (): Promise<unknown> => {
-      let latest = tap;
-      while (latest.successor !== undefined) latest = latest.successor;
       return new Promise((resolve, reject) => {
-        this.#runTap(latest, call, args, (error, value) => (error ? reject(error) : resolve(value)));
+        this.#runTap(tap, call, args, (error, value) => (error ? reject(error) : resolve(value)));
       });
     };
     tap.gate

@@ -104,7 +104,7 @@ export function defineService<T extends object>(
 export function defineHook<A extends readonly unknown[], R = void>(): <K extends HookKind>(
   id: string,
   kind: K,
-  args: { readonly [I in keyof A]: string },
+  args: { readonly [I in keyof A]-?: string },
   options?: { readonly version?: string },
 ) => HookToken<K, A, R> {
   return (id, hookKind, args, options) =>
