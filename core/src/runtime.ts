@@ -15,6 +15,7 @@ import { HookTable } from './hooks.ts';
 import { inspectRuntime } from './inspect.ts';
 import { KeeperTable } from './keepers.ts';
 import { CORE_OWNER, type Kernel, RUNTIME_OWNER } from './kernel.ts';
+import type { PluginState } from './lifecycle.ts';
 import type { FoundPlugin } from './loader/types.ts';
 import { createLogger } from './logging.ts';
 import { createMemoryStateStore } from './memory-state-store.ts';
@@ -51,6 +52,9 @@ declare module './events.ts' {
 
 /** A phase ends this much before the start as a whole, so that the inner one is blamed. */
 const INNER_MARGIN_MS = 5;
+
+/** States that a plugin leaves by itself. */
+const MOVING: ReadonlySet<PluginState> = new Set(['loading', 'setup', 'quiescing', 'disposing']);
 
 interface Entry {
   readonly source: AnyPlugin | FoundPlugin;
@@ -258,9 +262,11 @@ class RuntimeImplementation implements Runtime {
   }
 
   pending(): readonly string[] {
-    const plugins = [...this.#records.values()]
-      .filter(({ state }) => state !== 'disposed' && state !== 'failed' && state !== 'registered')
-      .map(({ name, state, busy, holds }) => `${name} (${state}): ${[...busy, ...holds].join(', ') || 'nothing held'}`);
+    // A plugin at rest keeps nothing from stopping, whatever it holds.
+    const unfinished = [...this.#records.values()].filter(({ state, busy }) => MOVING.has(state) || busy.length > 0);
+    const plugins = unfinished.map(({ name, state, busy, holds }) => {
+      return `${name} (${state}): ${[...busy, ...(MOVING.has(state) ? holds : [])].join(', ') || 'nothing held'}`;
+    });
     return [...plugins, ...this.#kernel.processes.pending()];
   }
 
