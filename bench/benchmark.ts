@@ -1,0 +1,70 @@
+// What one benchmark is: the same work done by ours and by a peer, in one process, in alternating rounds.
+
+/**
+ * Does the work `iterations` times, one after the other. Returns something that depends on the work, so that an
+ * optimising compiler may not leave it out.
+ */
+export type Side = (iterations: number) => unknown;
+
+export interface Sides {
+  readonly ours: Side;
+  /** Left out when there is nothing to compare with; the target is then an absolute one. */
+  readonly peer?: Side;
+  /** Ends what `prepare` began. */
+  readonly end?: () => void | Promise<void>;
+}
+
+/** What is promised; a miss is shown, and is no failure: a busy machine must not break a build. */
+export type Target =
+  /** Median of ours/peer, round by round. */
+  | { readonly kind: 'ratio'; readonly atMost: number }
+  /** Median of ours − peer, round by round, in ns. */
+  | { readonly kind: 'extra'; readonly atMostNs: number }
+  /** Median of ours, in ns. */
+  | { readonly kind: 'absolute'; readonly atMostNs: number }
+  /** Shown for what it is. */
+  | { readonly kind: 'none' };
+
+export interface Benchmark {
+  /** Unique, kebab-case. */
+  readonly name: string;
+  /** One line: what is measured. */
+  readonly title: string;
+  readonly peer?: string;
+  readonly target: Target;
+  /** Iterations of a round; by default as many as fill {@link ROUND_MS}. */
+  readonly iterations?: number;
+  /** Rounds that count; default {@link ROUNDS}. */
+  readonly rounds?: number;
+  prepare(): Sides | Promise<Sides>;
+}
+
+export const ROUNDS = 25;
+/** Rounds before those that count. */
+export const WARM_UP_ROUNDS = 5;
+/** Length of a round of one side. */
+export const ROUND_MS = 25;
+
+/** Nanoseconds for one iteration; medians over the rounds. */
+export interface Result {
+  readonly name: string;
+  readonly title: string;
+  readonly peer: string | undefined;
+  readonly target: Target;
+  readonly iterations: number;
+  readonly rounds: number;
+  readonly oursNs: number;
+  readonly peerNs: number | undefined;
+  /** Median of ours/peer, round by round, with its quartiles. */
+  readonly ratio: { readonly median: number; readonly low: number; readonly high: number } | undefined;
+  /** Median of ours − peer, round by round. */
+  readonly extraNs: number | undefined;
+}
+
+/** `undefined` where nothing is promised. */
+export function isMet({ target, ratio, extraNs, oursNs }: Result): boolean | undefined {
+  if (target.kind === 'absolute') return oursNs <= target.atMostNs;
+  if (target.kind === 'ratio' && ratio !== undefined) return ratio.median <= target.atMost;
+  if (target.kind === 'extra' && extraNs !== undefined) return extraNs <= target.atMostNs;
+  return undefined;
+}

@@ -1,0 +1,101 @@
+// Results as a table: for the terminal and for docs/performance.md.
+
+import { cpus, release, totalmem } from 'node:os';
+import { isMet, type Result, type Target } from './benchmark.ts';
+
+const COLUMNS = ['benchmark', 'ours', 'peer', 'ours / peer', 'target', ''] as const;
+
+const UNITS: readonly (readonly [atLeastNs: number, unit: string])[] = [
+  [1e9, 's'],
+  [1e6, 'ms'],
+  [1e3, 'µs'],
+  [0, 'ns'],
+];
+
+export function formatNs(ns: number): string {
+  const [scale, unit] = UNITS.find(([atLeast]) => Math.abs(ns) >= atLeast) ?? [1, 'ns'];
+  const value = ns / Math.max(1, scale);
+  return `${value.toFixed(Math.abs(value) < 10 ? 2 : Math.abs(value) < 100 ? 1 : 0)} ${unit}`;
+}
+
+function formatTarget(target: Target): string {
+  switch (target.kind) {
+    case 'ratio':
+      return `≤ ${target.atMost}×`;
+    case 'extra':
+      return `≤ ${formatNs(target.atMostNs)} more`;
+    case 'absolute':
+      return `≤ ${formatNs(target.atMostNs)}`;
+    case 'none':
+      return '–';
+  }
+}
+
+function formatRatio({ ratio, extraNs, target }: Result): string {
+  if (ratio === undefined || extraNs === undefined) return '–';
+  const difference = target.kind === 'extra' ? `${extraNs < 0 ? '' : '+'}${formatNs(extraNs)}, ` : '';
+  return `${difference}${ratio.median.toFixed(2)}× (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`;
+}
+
+function row(result: Result): readonly string[] {
+  const met = isMet(result);
+  return [
+    result.name,
+    formatNs(result.oursNs),
+    result.peerNs === undefined ? '–' : `${formatNs(result.peerNs)} ${result.peer ?? ''}`,
+    formatRatio(result),
+    formatTarget(result.target),
+    met === undefined ? '' : met ? 'met' : 'missed',
+  ];
+}
+
+export function machine(): string {
+  const [first] = cpus();
+  const memory = Math.round(totalmem() / 2 ** 30);
+  const model = first?.model.trim() ?? 'unknown CPU';
+  return `${model}, ${cpus().length} cores, ${memory} GiB, Linux ${release().split('-')[0]}, Node ${process.versions.node}`;
+}
+
+/** @param widths of the columns before the last */
+function line(cells: readonly string[], widths: readonly number[]): string {
+  return cells
+    .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+    .join('  ')
+    .trimEnd();
+}
+
+const NAME_WIDTH = 28;
+const WIDTHS = [NAME_WIDTH, 10, 26, 34, 16, 6];
+
+export function headLine(): string {
+  return line(COLUMNS, WIDTHS);
+}
+export function resultLine(result: Result): string {
+  return line(row(result), WIDTHS);
+}
+
+export function toMarkdown(results: readonly Result[], date: string): string {
+  const [, ...columns] = COLUMNS;
+  const lines = results.map((result) => {
+    const [, ...cells] = row(result);
+    return `| ${result.title} | ${cells.join(' | ')} |`;
+  });
+  return [
+    `Measured on ${date}: ${machine()}.`,
+    '',
+    `| what | ${columns.join(' | ')} |`,
+    `|---|${columns.map(() => '---').join('|')}|`,
+    ...lines,
+  ].join('\n');
+}
+
+const BEGIN = '<!-- written by npm run bench -- --write -->';
+const END = '<!-- end -->';
+
+/** Puts the table between the markers of the page. */
+export function replaceTable(page: string, table: string): string {
+  const from = page.indexOf(BEGIN);
+  const to = page.indexOf(END);
+  if (from === -1 || to < from) throw new Error(`the page has no "${BEGIN}" … "${END}"`);
+  return `${page.slice(0, from + BEGIN.length)}\n\n${table}\n\n${page.slice(to)}`;
+}
