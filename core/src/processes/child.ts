@@ -68,6 +68,8 @@ export class Child {
   readonly data: unknown;
   /** Settles when it ended for good. */
   readonly exited: Promise<ExitStatus>;
+  /** Called just before that. */
+  onFinished: (() => void) | undefined;
   readonly #settle: (status: ExitStatus) => void;
   readonly #world: ProcessWorld;
   readonly #log: Logger;
@@ -78,6 +80,8 @@ export class Child {
   #request: SpawnRequest | undefined;
   #handle: ChildHandle | undefined;
   #incarnation: Incarnation | undefined;
+  /** The process whose pipes are lent: the present one, or the last, which may have said more than was read yet. */
+  #piped: Incarnation | undefined;
   #state: ProcessState = 'starting';
   #restarts = 0;
   #ends: readonly number[] = [];
@@ -125,6 +129,9 @@ export class Child {
   /** The process that runs now. */
   get incarnation(): Incarnation | undefined {
     return this.#incarnation?.live ? this.#incarnation : undefined;
+  }
+  get piped(): Incarnation | undefined {
+    return this.#piped;
   }
   get pid(): number | undefined {
     return this.incarnation?.identity.pid;
@@ -253,6 +260,7 @@ export class Child {
       record: (identity) => this.#record(identity, false),
     });
     this.#incarnation = process;
+    this.#piped = process;
     const { pid } = process.identity;
     emit('process:started', { plugin, key, kind, pid });
     try {
@@ -340,19 +348,20 @@ export class Child {
       const details = { name, plugin, count, ms: windowMs };
       const error = errors.CORE_ERR_PROCESS_CRASH_LOOP({ plugin, details });
       this.#log.error({ err: error, output }, error.message);
-      await this.#finish('crash-loop', status);
-      emit('process:crash-loop', { plugin, key, count });
+      await this.#finish('crash-loop', status, () => emit('process:crash-loop', { plugin, key, count }));
       return undefined;
     }
     await this.#finish('exited', status);
     return undefined;
   }
 
-  async #finish(state: 'exited' | 'crash-loop', status: ExitStatus): Promise<void> {
+  async #finish(state: 'exited' | 'crash-loop', status: ExitStatus, announce?: () => void): Promise<void> {
     this.#output.flush();
     await this.#world.records.remove(this);
     this.#move(state);
     for (const { reject } of this.#waiters.splice(0)) reject(this.#gone('while it was waited for', status));
+    announce?.();
+    this.onFinished?.();
     this.#handle?.settle(status);
     this.#settle(status);
   }

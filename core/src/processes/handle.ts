@@ -18,6 +18,7 @@ export class ChildHandle implements ManagedProcess {
   readonly #child: Child;
   readonly #settle: (status: ExitStatus) => void;
   #pipes: Pipes | undefined;
+  #detached = false;
 
   constructor(child: Child) {
     this.#child = child;
@@ -71,8 +72,8 @@ export class ChildHandle implements ManagedProcess {
   }
 
   #lend(): Pipes | undefined {
-    const of = this.#child.incarnation;
-    // A child that ended may still have said something: its last pipes stay readable.
+    if (this.#detached) return undefined;
+    const of = this.#child.piped;
     if (of === undefined || of === this.#pipes?.of) return this.#pipes;
     this.#pipes = {
       of,
@@ -89,6 +90,7 @@ export class ChildHandle implements ManagedProcess {
 
   /** For the child: the code that has this handle is on its way out. */
   detach(): void {
+    this.#detached = true;
     this.#pipes?.stdin?.giveBack();
     this.#pipes?.stdout?.giveBack();
     this.#pipes = undefined;

@@ -75,6 +75,7 @@ export class LaunchedProcess implements Incarnation {
   static #fork(options: LaunchOptions, wrapped: Wrapped): Promise<LaunchedProcess> {
     const { plan } = options;
     const [file, ...args] = wrapped.argv;
+    options.output.begin();
     let child: ChildProcess;
     try {
       child = spawn(file, args, {
@@ -117,6 +118,9 @@ export class LaunchedProcess implements Incarnation {
     if (stdio === 'pipe') {
       this.stdin = child.stdin ?? undefined;
       this.stdout = child.stdout ?? undefined;
+      // Node throws away what nobody listens for once the child has ended. With this it stays until it is read.
+      child.stdout?.on('readable', () => {});
+      child.stdout?.on('error', () => {});
     } else if (!detached && child.stdout !== null) {
       output.capture(child.stdout, 'stdout');
     }
@@ -167,10 +171,10 @@ export class LaunchedProcess implements Incarnation {
     }
     await this.drained();
     const { code } = await this.ended;
-    const complaint = output.lines.find(isComplaint);
+    const complaint = output.freshLines.find(isComplaint);
     // It ended before it was seen: fine if it was the program that ended.
     if (code !== GATE_SHUT && complaint === undefined) return;
-    throw spawnError(this.#plan, complaint ?? lastOutput(output.lines));
+    throw spawnError(this.#plan, complaint ?? lastOutput(output.freshLines));
   }
 
   /** The last words of a process that ended have arrived, or somebody else holds its output open. */

@@ -69,6 +69,8 @@ export class OutputCapture {
   readonly #log: Logger;
   readonly #clock: Clock;
   #kept: string[] = [];
+  /** How many of the last lines are of the present incarnation. */
+  #fresh = 0;
   #tokens = LOG_BURST;
   #filledAt: number;
   #dropped = 0;
@@ -87,6 +89,16 @@ export class OutputCapture {
     return this.#kept.slice(-MAX_KEPT);
   }
 
+  /** Those of the present incarnation among them. */
+  get freshLines(): readonly string[] {
+    return this.#fresh === 0 ? [] : this.#kept.slice(-Math.min(this.#fresh, MAX_KEPT));
+  }
+
+  /** An incarnation begins. */
+  begin(): void {
+    this.#fresh = 0;
+  }
+
   capture(stream: Readable, name: 'stdout' | 'stderr'): void {
     const splitter = new LineSplitter((line) => this.#take(line, name));
     stream.on('data', (chunk: Buffer) => splitter.push(chunk));
@@ -97,6 +109,7 @@ export class OutputCapture {
 
   #take(line: string, stream: string): void {
     this.#kept.push(line);
+    this.#fresh += 1;
     // Trimmed in steps, since moving the whole array at every line would be quadratic.
     if (this.#kept.length >= 2 * MAX_KEPT) this.#kept = this.#kept.slice(-MAX_KEPT);
     this.onLine?.(line);

@@ -176,11 +176,11 @@ export class ProcessTable {
   #add(child: Child): Entry {
     const entry: Entry = { child, hold: undefined, parked: false };
     this.#entries.set(idOf(child.plugin, child.key), entry);
-    void child.exited.then(() => {
+    child.onFinished = () => {
       // A crash loop stays visible until somebody acts on it.
       if (child.state === 'exited') this.#remove(entry);
       else this.#letGo(entry);
-    });
+    };
     return entry;
   }
 

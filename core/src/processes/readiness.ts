@@ -60,7 +60,7 @@ function lineInOutput(output: OutputCapture, pattern: RegExp, signal: AbortSigna
     signal.addEventListener('abort', done, { once: true });
     output.onLine = look;
     // What it printed before it was looked at.
-    for (const line of output.lines) look(line);
+    for (const line of output.freshLines) look(line);
   });
 }
 
