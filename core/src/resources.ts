@@ -23,7 +23,10 @@ export interface Lease<V = PoolValues[PoolKind]> extends Disposable {
   readonly state: LeaseState;
 }
 
-export type PoolLeases<P extends readonly (readonly [PoolToken, LeaseRequest])[]> = {
+/** A token of any kind. Not `PoolToken<PoolKind>`, to which that of one kind is not assignable. */
+export type AnyPoolToken = { [K in PoolKind]: PoolToken<K> }[PoolKind];
+
+export type PoolLeases<P extends readonly (readonly [AnyPoolToken, LeaseRequest])[]> = {
   readonly [I in keyof P]: P[I] extends readonly [PoolToken<infer K>, LeaseRequest] ? Lease<PoolValues[K]> : never;
 };
 
@@ -35,7 +38,7 @@ export interface ResourceAllocator {
    */
   lease<K extends PoolKind>(pool: PoolToken<K>, request: LeaseRequest): Lease<PoolValues[K]>;
   /** All or nothing. */
-  leaseAll<const P extends readonly (readonly [PoolToken, LeaseRequest])[]>(requests: P): PoolLeases<P>;
+  leaseAll<const P extends readonly (readonly [AnyPoolToken, LeaseRequest])[]>(requests: P): PoolLeases<P>;
   /** Who holds what, in all pools. */
   inspect(): readonly LeaseInfo[];
 }
@@ -92,7 +95,8 @@ export class ResourceTable {
   view(scope: Scope): ResourceAllocator {
     return {
       lease: (pool, request) => this.#lease(scope, pool as unknown as AnyPool, request) as never,
-      leaseAll: (requests) => this.#leaseAll(scope, requests) as never,
+      leaseAll: (requests) =>
+        this.#leaseAll(scope, requests as unknown as readonly (readonly [PoolToken, LeaseRequest])[]) as never,
       inspect: () => this.inspect(),
     };
   }
@@ -163,19 +167,25 @@ export class ResourceTable {
     const record = this.#parked.get(id);
     if (record === undefined || !entry.pool.satisfies(record.value, request)) return undefined;
     this.#parked.delete(id);
-    return record;
+    // The old instance keeps its object; disposing that late must not take the lease from the new one.
+    record.state = 'released';
+    return this.#record(entry, record.owner, record.key, record.value);
   }
 
   #take(entry: PoolEntry, owner: string, request: LeaseRequest): LeaseRecord {
     const taken = entry.pool.take(request);
     if ('why' in taken) throw this.#refusal(entry, owner, request, taken);
+    return this.#record(entry, owner, request.key, taken.value);
+  }
+
+  #record(entry: PoolEntry, owner: string, key: string, value: PoolValues[PoolKind]): LeaseRecord {
     const release = (): void => this.#release(record);
     const record: LeaseRecord = {
       entry,
       pool: entry.id,
-      key: request.key,
+      key,
       owner,
-      value: taken.value,
+      value,
       state: 'held',
       registration: undefined,
       [Symbol.dispose]: release,
@@ -209,15 +219,16 @@ export class ResourceTable {
   }
 
   #leaseAll(scope: Scope, requests: readonly (readonly [PoolToken, LeaseRequest])[]): readonly LeaseRecord[] {
-    const done: { readonly record: LeaseRecord; readonly wasParked: boolean }[] = [];
+    const done: { readonly record: LeaseRecord; readonly isClaim: boolean }[] = [];
     try {
       for (const [token, request] of requests) {
-        const wasParked = this.#parked.has(identity(scope.owner, token.id, request.key));
-        done.push({ record: this.#lease(scope, token, request), wasParked });
+        const parkedBefore = this.#parked.size;
+        const record = this.#lease(scope, token, request);
+        done.push({ record, isClaim: this.#parked.size < parkedBefore });
       }
     } catch (error) {
-      for (const { record, wasParked } of done.reverse()) {
-        if (wasParked) this.#unclaim(record);
+      for (const { record, isClaim } of done.reverse()) {
+        if (isClaim) this.#unclaim(record);
         else this.#release(record);
       }
       throw error;
@@ -234,13 +245,14 @@ export class ResourceTable {
     record.state = 'parked';
     this.#parked.set(id, record);
     registration?.[Symbol.dispose]();
+    this.#trace(record, 'parked');
   }
 
   #entry(token: PoolToken): PoolEntry {
     const spec = this.#options.pools?.[token.id] ?? token.spec;
     const known = this.#pools.get(token.id);
     if (known !== undefined) {
-      if (sameSpec(known.spec, spec)) return known;
+      if (known.spec.kind === token.spec.kind && sameSpec(known.spec, spec)) return known;
       throw errors.CORE_ERR_POOL_CONFLICT({ details: { pool: token.id } });
     }
     const why =
@@ -285,7 +297,7 @@ export class ResourceTable {
     for (const { owner, value } of this.#recordsOf(entry)) {
       weights.set(owner, (weights.get(owner) ?? 0n) + entry.pool.weigh(value));
     }
-    const heaviest = [...weights].sort((a, b) => (a[1] < b[1] ? 1 : -1)).slice(0, TOP_HOLDERS);
+    const heaviest = [...weights].sort((a, b) => Number(b[1] > a[1]) - Number(b[1] < a[1])).slice(0, TOP_HOLDERS);
     return heaviest.map(([owner, weight]) => `${owner} (${weight})`).join(', ') || 'nobody';
   }
 

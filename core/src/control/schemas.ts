@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import type { CheckReport } from '../checks.ts';
+import type { CommandSpec } from '../commands.ts';
 import type { ErrorRecord } from '../errors.ts';
 import { type PluginState, TRANSITIONS } from '../lifecycle.ts';
 import type { PluginReport, RuntimeReport, RuntimeState } from '../runtime-types.ts';
@@ -148,10 +149,9 @@ const traceRecord: z.ZodType<TraceRecord> = z.looseObject({
 });
 
 const optionValue = z.union([flag, text, z.number()]);
-const listedCommand: z.ZodType<ListedCommand> = z.looseObject({
+export const COMMAND_SPEC: z.ZodType<CommandSpec> = z.looseObject({
   name: text,
   summary: text,
-  plugin: text,
   description: text.exactOptional(),
   args: z
     .array(
@@ -178,6 +178,8 @@ const listedCommand: z.ZodType<ListedCommand> = z.looseObject({
     )
     .exactOptional(),
 });
+
+const listedCommand: z.ZodType<ListedCommand> = z.intersection(COMMAND_SPEC, z.looseObject({ plugin: text }));
 
 /** Results, checked by the client. */
 export const RESULTS: { readonly [M in MethodName]: z.ZodType<Result<M>> } = {
