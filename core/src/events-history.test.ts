@@ -96,7 +96,7 @@ describe('the past', () => {
       { weight: 1, arbitrary: fc.record({ retain: fc.integer({ min: 0, max: 8 }) }) },
     );
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 6 }), fc.array(step, { maxLength: 40 }), (history, steps) => {
+      fc.property(fc.integer({ min: 0, max: 6 }), fc.array(step, { maxLength: 40, size: 'max' }), (history, steps) => {
         const { bus } = testBus({ history });
         let limit = history;
         let model: number[] = [];

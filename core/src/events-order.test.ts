@@ -138,7 +138,7 @@ test('listeners that emit, add and remove in the midst of it see what a plain qu
   const actionsByCall = fc.array(fc.array(action, { maxLength: 3 }), { maxLength: 4 });
   fc.assert(
     fc.property(
-      fc.array(fc.oneof(emit, add), { minLength: 1, maxLength: 12 }),
+      fc.array(fc.oneof(emit, add), { minLength: 1, maxLength: 12, size: 'max' }),
       fc.array(actionsByCall, { minLength: 1, maxLength: 5 }),
       fc.integer({ min: 1, max: 5 }),
       (steps, program, history) => {
