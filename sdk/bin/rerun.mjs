@@ -14,9 +14,8 @@ import { constants } from 'node:os';
 export async function runInstead(file, args) {
   if (typeof process.execve === 'function') process.execve(file, [file, ...args], stringValues(process.env));
   const child = spawn(file, args, { stdio: 'inherit' });
-  // ^C reaches the child from the terminal, as it is in the same process group; here it must not end the wait.
-  process.on('SIGINT', () => {});
-  for (const signal of /** @type {const} */ (['SIGTERM', 'SIGHUP', 'SIGQUIT'])) {
+  // ^C may so reach the child twice, from the terminal too; `runtime` takes two that close for one.
+  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'])) {
     process.on(signal, () => child.kill(signal));
   }
   /** @type {number} */

@@ -92,7 +92,10 @@ export const CLI_COMMANDS: readonly CliCommand[] = [
     name: 'plugin new',
     group: 'Plugins',
     summary: 'write a plugin package to start from',
-    args: [{ name: 'folder', summary: 'where; its last part is the name of the plugin', required: true }],
+    args: [{ name: 'folder', summary: 'where; its last part is the name. Or @scope/name', required: true }],
+    options: {
+      install: { type: 'boolean', default: true, summary: 'install packages with npm (--no-install does not)' },
+    },
     complete: { folder: 'folder' },
     load: () => import('./commands/plugin-new.ts'),
   },

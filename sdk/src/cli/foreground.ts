@@ -6,9 +6,8 @@ import { type App, composeApp, instanceName } from './app.ts';
 import type { CliContext } from './context.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
 import { JsonLines, PlainLines, type Screen } from './screen.ts';
+import { onStopSignals } from './signals.ts';
 
-/** Ways of the first signal. */
-const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** How often a stop that takes long says what it waits for, in ms. */
 const PROGRESS_MS = 1_000;
 
@@ -114,10 +113,8 @@ async function stopWithProgress(app: App, screen: Screen, reason: string): Promi
 
 /** The first asks politely; the second ends at once and says what still held on. */
 function onSignals(app: App, screen: Screen, hangUp: AbortSignal, stop: (reason: string) => void): Disposable {
-  let asked = false;
-  const onSignal = (signal: string): void => {
-    if (!asked) {
-      asked = true;
+  const onSignal = (signal: string, again: boolean): void => {
+    if (!again) {
       stop(signal);
       return;
     }
@@ -127,12 +124,12 @@ function onSignals(app: App, screen: Screen, hangUp: AbortSignal, stop: (reason:
     process.stderr.write(`ended at once; still there:${pending.length === 0 ? ' nothing\n' : `\n${list}`}`);
     process.exit(EXIT_INTERRUPTED);
   };
-  const onHangUp = (): void => onSignal('output closed');
-  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  const signals = onStopSignals(onSignal);
+  const onHangUp = (): void => stop('output closed');
   hangUp.addEventListener('abort', onHangUp);
   return {
     [Symbol.dispose]() {
-      for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+      signals[Symbol.dispose]();
       hangUp.removeEventListener('abort', onHangUp);
     },
   };

@@ -36,7 +36,7 @@ export async function runForeign(context: CliContext, words: readonly string[], 
     context.globals.plugins === undefined ? await remoteHost(context, words) : await localHost(context);
   const commands = await host.list();
   const command = longestMatch(commands, words);
-  if (command === undefined) return explainGroup(context, commands, words);
+  if (command === undefined) return await explainGroup(context, commands, words);
   const rest = words.slice(command.name.split(' ').length);
   const parsed = parseForeign(command as CommandSpec, rest, context.globals, style);
   if ('text' in parsed) {

@@ -1,10 +1,11 @@
 // The `runtime` command.
 
-import { CORE_VERSION } from '@runtime/core';
+import { CORE_VERSION, type CommandSpec, isRuntimeError } from '@runtime/core';
 import type { CliContext, GlobalValues } from './context.ts';
 import { errorJson, errorText, exitCodeOf } from './error-text.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
 import { type HelpStyle, parseCommandLine } from './parse.ts';
+import { onStopSignals } from './signals.ts';
 import { ansiPaint, processTerminal } from './terminal.ts';
 
 export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<void> {
@@ -22,7 +23,7 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
       await terminal.out(await answerCompletion(process.env, process.cwd(), argv.slice(1)));
       return;
     }
-    const parsed = parseCommandLine(argv, CORE_VERSION, style);
+    const parsed = parseCommandLine(helpWord(argv), CORE_VERSION, style, await foreignForHelp(argv));
     if (parsed.kind === 'text') {
       await terminal.out(parsed.text);
       return;
@@ -37,11 +38,13 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
     };
     process.exitCode = (await dispatch(context, parsed, style, interrupt)) ?? 0;
   } catch (error) {
+    // Whoever pressed ^C knows.
+    const isOwnWish = interrupt.signal.aborted && isRuntimeError(error, 'CORE_ERR_CANCELLED');
     const text =
       globals.format === 'json'
         ? errorJson(error)
-        : errorText(error, { paint: terminal.paintErr, debug: globals.debug });
-    await terminal.err(`${text}\n`);
+        : `${terminal.paintErr('red', 'error:')} ${errorText(error, { paint: terminal.paintErr, debug: globals.debug })}`;
+    if (!isOwnWish) await terminal.err(`${text}\n`);
     process.exitCode = interrupt.signal.aborted ? EXIT_INTERRUPTED : exitCodeOf(error);
   }
 }
@@ -58,18 +61,30 @@ async function dispatch(
     const { runForeground } = await import('./foreground.ts');
     return runForeground(context);
   }
-  const onSignal = (): void => {
+  onStopSignals((_signal, again) => {
     // The second time nothing is waited for.
-    if (interrupt.signal.aborted) process.exit(EXIT_INTERRUPTED);
+    if (again) process.exit(EXIT_INTERRUPTED);
     interrupt.abort();
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  });
   if (parsed.kind === 'foreign') {
     const { runForeign } = await import('./foreign.ts');
     return runForeign(context, parsed.words, style);
   }
   const { run } = await parsed.command.load();
   return run(context, parsed.call);
+}
+
+/** `runtime help plugin list` is `runtime plugin list --help`. */
+function helpWord(argv: readonly string[]): readonly string[] {
+  return argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv;
+}
+
+/** Only the page of help that lists all commands needs them. */
+async function foreignForHelp(argv: readonly string[]): Promise<readonly Pick<CommandSpec, 'name' | 'summary'>[]> {
+  if (!argv.every((word) => word.startsWith('-')) || !argv.some((word) => word === '-h' || word === '--help'))
+    return [];
+  const { foreignSummaries } = await import('./foreign-summaries.ts');
+  return foreignSummaries(process.env, process.cwd());
 }
 
 function wantsJson(argv: readonly string[]): boolean {

@@ -1,19 +1,12 @@
 // From the table of commands to what the user typed, through commander.
 
-import {
-  type CommandArgument,
-  type CommandOption,
-  type CommandSpec,
-  coreErrorTable,
-  defineErrors,
-} from '@runtime/core';
+import type { CommandArgument, CommandOption, CommandSpec } from '@runtime/core';
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { errors } from '../errors.ts';
 import { CLI_COMMANDS, type CliCommand, GLOBAL_OPTIONS } from './command-table.ts';
 import type { GlobalValues } from './context.ts';
 import type { Format } from './format.ts';
 import { ansiPaint, noPaint, printable } from './terminal.ts';
-
-const { CORE_ERR_COMMAND_USAGE } = defineErrors(coreErrorTable);
 
 export type Parsed =
   | { readonly kind: 'text'; readonly text: string }
@@ -42,7 +35,7 @@ type Values = Readonly<Record<string, unknown>>;
 
 /**
  * @param foreign commands of plugins, for help
- * @throws CORE_ERR_COMMAND_USAGE
+ * @throws SDK_ERR_USAGE
  */
 export function parseCommandLine(
   argv: readonly string[],
@@ -65,10 +58,11 @@ export function parseCommandLine(
       result = words.length === 0 ? { kind: 'run', globals } : { kind: 'foreign', words, globals };
     });
   addOptions(program, GLOBAL_OPTIONS);
-  program.configureHelp({ visibleArguments: () => [] }).helpCommand(false);
+  program.helpCommand(false);
   for (const command of CLI_COMMANDS) {
     const target = commandAt(program, command.name, command.group, style, printed);
     describe(target, command);
+    target.addHelpText('after', '\nOptions for every command, such as --format and --name: runtime --help');
     addOptions(target, GLOBAL_OPTIONS, { hidden: true, except: Object.keys(command.options ?? {}) });
     target.action(() => {
       const call = callOf(target, command);
@@ -93,7 +87,7 @@ Examples:
 
 /**
  * What follows the name of a command that a plugin added.
- * @throws CORE_ERR_COMMAND_USAGE
+ * @throws SDK_ERR_USAGE
  */
 export function parseForeign(
   spec: CommandSpec,
@@ -102,7 +96,10 @@ export function parseForeign(
   style: HelpStyle,
 ): { readonly text: string } | { readonly call: ParsedCall; readonly globals: GlobalValues } {
   const printed: string[] = [];
-  const target = prepare(new Command(`runtime ${spec.name}`), style, printed);
+  const target = prepare(new Command(`runtime ${spec.name}`), style, printed).helpOption(
+    '-h, --help',
+    'print this help',
+  );
   describe(target, spec);
   const { format, debug } = GLOBAL_OPTIONS;
   const shared = { format, debug };
@@ -118,7 +115,7 @@ export function parseForeign(
     };
     done = { call: callOf(target, spec), globals: merged };
   });
-  run(target, rest, spec.name, printed);
+  run(target, rest, `runtime ${spec.name}`, printed);
   return done ?? { text: printed.join('') };
 }
 
@@ -134,7 +131,7 @@ function run(program: Command, argv: readonly string[], name: string, printed: r
       .replace(/^error: /, '')
       .replace(/\n\(Did you mean (.*)\?\)$/, '; did you mean "$1"?')
       .replaceAll('\n', ' ');
-    throw CORE_ERR_COMMAND_USAGE({ details: { command: name, why } });
+    throw errors.SDK_ERR_USAGE({ details: { command: name, why } });
   }
 }
 
@@ -153,8 +150,24 @@ function prepare(command: Command, { columns, color }: HelpStyle, printed: strin
       styleTitle: (text) => paint('bold', text),
       styleSubcommandText: (text) => paint('cyan', text),
       styleOptionText: (text) => paint('cyan', text),
-      showGlobalOptions: false,
+      // Words that are no command of ours are those of plugins.
+      visibleArguments: (of) => (of.parent === null && of.name() === 'runtime' ? [] : [...of.registeredArguments]),
+      subcommandTerm: (sub) => [sub.name(), ...sub.registeredArguments.map(argumentTerm)].join(' '),
+      optionDescription: (option) => [option.description, valuesText(option)].filter((text) => text !== '').join('; '),
     });
+}
+
+function argumentTerm(argument: Argument): string {
+  const name = argument.name() + (argument.variadic ? '…' : '');
+  return argument.required ? `<${name}>` : `[${name}]`;
+}
+
+/** `table, json or yaml; default table` */
+function valuesText({ argChoices, defaultValue }: Option): string {
+  const choices = argChoices === undefined ? '' : `${argChoices.slice(0, -1).join(', ')} or ${argChoices.at(-1)}`;
+  const shown = Array.isArray(defaultValue) ? defaultValue.join(', ') : defaultValue;
+  const fallback = shown === undefined || shown === false || shown === '' ? '' : `default ${shown}`;
+  return [choices, fallback].filter((text) => text !== '').join('; ');
 }
 
 /** Makes the commands above it on the way. */
@@ -169,7 +182,8 @@ function commandAt(program: Command, name: string, group: string, style: HelpSty
       if (depth < words.length - 1) {
         const parent = next;
         parent
-          .description(PARENTS[word] ?? '')
+          .summary(PARENTS[word] ?? '')
+          .description(capital(PARENTS[word] ?? ''))
           .helpCommand(false)
           .action(() => parent.help());
       }
@@ -180,8 +194,8 @@ function commandAt(program: Command, name: string, group: string, style: HelpSty
 }
 
 const PARENTS: Readonly<Record<string, string>> = {
-  plugin: 'find, write, run, reload and look at plugins',
-  config: 'show and check the configuration',
+  plugin: 'list, info, graph, new, dev, reload, enable or disable',
+  config: 'show or check',
 };
 
 function describe(command: Command, spec: CommandSpec): void {

@@ -10,7 +10,7 @@ export interface StatusFacts {
   /** Milliseconds. */
   readonly uptimeMs: number;
   /** Newest last. */
-  readonly events: readonly Pick<RuntimeEvent, 'id' | 'topic' | 'source'>[];
+  readonly events: readonly RuntimeEvent[];
   /** What is going on, instead of how to stop. */
   readonly note: string | undefined;
 }
@@ -53,7 +53,7 @@ export function statusBlock(
   const head = `${paint('bold', 'runtime')} ${facts.version}  ${report.state}  ${duration(facts.uptimeMs)}`;
   const foot = note === undefined ? paint('dim', 'ctrl+c stops') : paint('yellow', printable(note));
   const sections: readonly (readonly string[])[] = [
-    [head],
+    ['', head],
     pluginLines(report, paint),
     listLines(
       'services',
@@ -66,7 +66,7 @@ export function statusBlock(
       report.processes.map((p) => `${p.plugin}/${p.key} ${p.state}${p.pid === undefined ? '' : ` (${p.pid})`}`),
       paint,
     ),
-    listLines('events', events.map((e) => `#${e.id} ${e.topic} by ${e.source}`).reverse(), paint),
+    listLines('events', events.map(eventText).reverse(), paint),
     [foot],
   ];
   const lines = sections.flat();
@@ -108,6 +108,12 @@ function leaseTexts(report: RuntimeReport): readonly string[] {
   const pools = new Map<string, number>();
   for (const { pool } of report.leases) pools.set(pool, (pools.get(pool) ?? 0) + 1);
   return Array.from(pools, ([pool, count]) => `${pool}: ${count}`);
+}
+
+/** `#12 vm:started vmId=a cid=3 by vmm` */
+function eventText({ id, topic, source, data }: RuntimeEvent): string {
+  const fields = Object.entries(data as object).filter(([, value]) => typeof value !== 'object');
+  return [`#${id}`, topic, ...fields.map(([key, value]) => `${key}=${cellText(value)}`), `by ${source}`].join(' ');
 }
 
 /** `1:02:03` */

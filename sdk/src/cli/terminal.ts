@@ -44,7 +44,7 @@ export function processTerminal(env: Environment, onHangUp: () => void): Termina
     out: (text) => write(stdout, text),
     err: (text) => write(stderr, text),
     get size() {
-      return { isTTY: stdout.isTTY === true, columns: stdout.columns ?? 80, rows: stdout.rows ?? 24 };
+      return { isTTY: stdout.isTTY === true, columns: stdout.columns || 80, rows: stdout.rows || 24 };
     },
     paint: wantsColor(env, stdout) ? ansiPaint : noPaint,
     paintErr: wantsColor(env, stderr) ? ansiPaint : noPaint,

@@ -1,13 +1,12 @@
 // `runtime inspect`
 
-import { coreErrorTable, defineErrors, didYouMean, type RuntimeReport } from '@runtime/core';
+import { didYouMean, type RuntimeReport } from '@runtime/core';
+import { errors } from '../../errors.ts';
 import { withClient } from '../client.ts';
 import type { CliCall } from '../command-table.ts';
 import type { CliContext } from '../context.ts';
 import { type Column, formatTable, indent } from '../format.ts';
 import { printResult } from '../print.ts';
-
-const { CORE_ERR_COMMAND_USAGE } = defineErrors(coreErrorTable);
 
 type Listed = 'plugins' | 'services' | 'hooks' | 'events' | 'leases' | 'keepers' | 'processes';
 type Row<P extends Listed> = RuntimeReport[P][number];
@@ -73,7 +72,7 @@ const PARTS: { readonly [P in Listed]: readonly Column<Row<P>>[] } = {
 export async function run(context: CliContext, { args: [part] }: CliCall): Promise<void> {
   if (part !== undefined && !isPart(part)) {
     const why = `there is no part "${part}"${didYouMean(part, Object.keys(PARTS))}`;
-    throw CORE_ERR_COMMAND_USAGE({ details: { command: 'inspect', why } });
+    throw errors.SDK_ERR_USAGE({ details: { command: 'runtime inspect', why } });
   }
   const report = await withClient(context, (client) => client.request('inspect', {}));
   if (part !== undefined) return printResult(context, report[part], () => table(report, part));

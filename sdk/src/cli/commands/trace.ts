@@ -1,6 +1,6 @@
 // `runtime trace`
 
-import { coreErrorTable, defineErrors, type TraceKind, type TraceRecord } from '@runtime/core';
+import type { TraceKind, TraceRecord } from '@runtime/core';
 import { errors } from '../../errors.ts';
 import { withClient } from '../client.ts';
 import type { CliCall } from '../command-table.ts';
@@ -10,7 +10,6 @@ import { formatData, indent, toJson } from '../format.ts';
 import { printResult } from '../print.ts';
 import { type Paint, printable } from '../terminal.ts';
 
-const { CORE_ERR_COMMAND_USAGE } = defineErrors(coreErrorTable);
 /** Characters of a record's detail on its line. */
 const MAX_DETAIL = 120;
 
@@ -24,8 +23,8 @@ export async function run(context: CliContext, { options }: CliCall): Promise<nu
   };
   if (why !== undefined) return explain(context, why);
   if (event !== undefined && kind !== undefined && kind !== 'event') {
-    const details = { command: 'trace', why: '--event is about records of kind event only' };
-    throw CORE_ERR_COMMAND_USAGE({ details });
+    const details = { command: 'runtime trace', why: '--event is about records of kind event only' };
+    throw errors.SDK_ERR_USAGE({ details });
   }
   const filter = {
     ...(plugin === undefined ? {} : { plugin }),
