@@ -111,8 +111,12 @@ export class ServiceTable {
     return this.#makeHandle(slot, consumer) as T;
   }
 
-  release(consumer: string): void {
-    for (const slot of this.#slots.values()) slot.consumers.delete(consumer);
+  /** The plugin was taken down: it consumes nothing any more, and what it offered is not to be called again. */
+  release(plugin: string): void {
+    for (const slot of this.#slots.values()) {
+      slot.consumers.delete(plugin);
+      if (slot.provider === plugin) slot.implementation = undefined;
+    }
   }
 
   /** While `work` runs, the calls that `consumer` waits for are recorded, so that a deadline can blame the inner one. */
