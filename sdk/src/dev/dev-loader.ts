@@ -1,17 +1,8 @@
 // The development loader: plugins are loaded from their sources through Vite, and loaded again when a file changes.
 
 import { dirname, extname, join, sep } from 'node:path';
-import {
-  checkPlugin,
-  coreErrorTable,
-  createLoader,
-  defineErrors,
-  type FoundPlugin,
-  findPlugin,
-  type LoadedPlugin,
-  matchManifest,
-  type PluginLoader,
-} from '@runtime/core';
+import { coreErrorTable, defineErrors, type FoundPlugin, type LoadedPlugin, type PluginLoader } from '@runtime/core';
+import { checkPlugin, createLoader, findPlugin, matchManifest } from '@runtime/core/loader';
 import { type FileHashes, hashFile, type ModuleHost, useModuleHost } from './module-host.ts';
 import { TreeWatcher } from './tree-watcher.ts';
 

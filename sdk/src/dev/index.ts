@@ -1,4 +1,3 @@
 // What `runtime plugin dev` is made of. Nothing else imports this: the rest of the sdk works without Vite.
 
-export { type AutoReloadOptions, autoReload, describeReload } from './auto-reload.ts';
 export { createDevLoader, type DevLoaderOptions } from './dev-loader.ts';

@@ -54,9 +54,10 @@ function suggest(name: string): string {
     .replace(/([a-z0-9])([A-Z])/g, '$1-$2')
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^[-0-9]+|-+$/g, '')
+    .replace(/^-+|-+$/g, '')
     .slice(0, 64);
-  const candidate = TAKEN.has(words) || builtinModules.includes(words) ? `my-${words}` : words;
+  const isFree = /^[a-z]/.test(words) && !TAKEN.has(words) && !builtinModules.includes(words);
+  const candidate = isFree ? words : `my-${words}`;
   return PLUGIN_NAME.test(candidate) ? candidate : 'my-plugin';
 }
 

@@ -132,22 +132,18 @@ async function publishable(file: string): Promise<void> {
 async function hashOf(folders: Folders): Promise<string> {
   const hash = createHash('sha256');
   const isSource = isCheckout(folders);
-  const files = isSource ? [join(dirname(folders.sdk), 'tsconfig.base.json')] : [];
   for (const name of PACKAGES) {
-    const paths = await readdir(folders[name], { recursive: true, withFileTypes: true });
-    for (const entry of paths) {
-      const path = join(entry.parentPath, entry.name);
-      const inside = path.slice(folders[name].length);
-      if (!entry.isFile() || inside.includes('/node_modules/') || (isSource && inside.startsWith('/dist/'))) continue;
-      files.push(path);
+    const entries = await readdir(folders[name], { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    for (const file of files.sort()) {
+      const path = file.slice(folders[name].length);
+      if (path.includes('/node_modules/') || (isSource && path.startsWith('/dist/'))) continue;
+      hash
+        .update(`${name}${path}\0`)
+        .update(await readFile(file))
+        .update('\0');
     }
   }
-  for (const file of files.sort()) {
-    hash.update(`${file}\0`).update(
-      createHash('sha256')
-        .update(await readFile(file))
-        .digest(),
-    );
-  }
+  if (isSource) hash.update(await readFile(join(dirname(folders.sdk), 'tsconfig.base.json')));
   return hash.digest('hex').slice(0, 32);
 }
