@@ -20,7 +20,7 @@ export interface Keepers {
    * The value kept under `key`, or the one `create` makes. It stays through reloads and is closed when the plugin is
    * unloaded, or when the reloaded plugin did not ask for it again before it was ready.
    * @param close default: by kind (close(2), Symbol.dispose, Symbol.asyncDispose; an `object` is merely dropped)
-   * @throws CORE_ERR_KEEPER_KIND when `key` is kept as another kind
+   * @throws CORE_ERR_SCOPE_CLOSED, and CORE_ERR_KEEPER_KIND when `key` is kept as another kind
    */
   keep<K extends KeeperKind, T extends KeeperKinds[K]>(
     kind: K,
@@ -52,6 +52,10 @@ interface Kept {
   registration: Disposable | undefined;
 }
 
+function identity(owner: string, key: string): string {
+  return `${owner}\0${key}`;
+}
+
 /** The keepers of one runtime. */
 export class KeeperTable {
   readonly #kept: Map<string, Kept> = new Map();
@@ -65,7 +69,7 @@ export class KeeperTable {
     return {
       keep: (kind, key, create, close) => this.#keep(scope, kind, key, create, close as Close | undefined) as never,
       drop: async (key) => {
-        const kept = this.#kept.get(`${scope.owner}\0${key}`);
+        const kept = this.#kept.get(identity(scope.owner, key));
         if (kept !== undefined) await this.#close(kept);
       },
     };
@@ -104,16 +108,20 @@ export class KeeperTable {
     create: () => unknown,
     close: Close = CLOSE[kind],
   ): Promise<unknown> {
-    const id = `${scope.owner}\0${key}`;
-    let kept = this.#kept.get(id);
+    const { owner } = scope;
+    if (scope.closed) {
+      throw errors.CORE_ERR_SCOPE_CLOSED({ plugin: owner, details: { owner, label: `kept ${kind} ${key}` } });
+    }
+    let kept = this.#kept.get(identity(owner, key));
     if (kept === undefined) {
-      const value = (async () => create())();
-      kept = { owner: scope.owner, key, kind, value, close, parked: true, registration: undefined };
-      this.#kept.set(id, kept);
-      value.catch(() => this.#kept.delete(id));
+      const value = Promise.try(create);
+      const made: Kept = { owner, key, kind, value, close, parked: true, registration: undefined };
+      this.#kept.set(identity(owner, key), made);
+      value.catch(() => this.#forget(made));
+      kept = made;
     } else if (kept.kind !== kind) {
-      const details = { plugin: scope.owner, key, is: kept.kind, asked: kind };
-      throw errors.CORE_ERR_KEEPER_KIND({ plugin: scope.owner, details });
+      const details = { plugin: owner, key, is: kept.kind, asked: kind };
+      throw errors.CORE_ERR_KEEPER_KIND({ plugin: owner, details });
     }
     kept.close = close;
     if (kept.parked) this.#bind(scope, kept);
@@ -127,11 +135,19 @@ export class KeeperTable {
     });
   }
 
-  async #close(kept: Kept): Promise<void> {
-    if (!this.#kept.delete(`${kept.owner}\0${kept.key}`)) return;
+  /** False when it is forgotten already. */
+  #forget(kept: Kept): boolean {
+    const id = identity(kept.owner, kept.key);
+    if (this.#kept.get(id) !== kept) return false;
+    this.#kept.delete(id);
     const { registration } = kept;
     kept.registration = undefined;
     registration?.[Symbol.dispose]();
+    return true;
+  }
+
+  async #close(kept: Kept): Promise<void> {
+    if (!this.#forget(kept)) return;
     // A value that could not be made needs no closing.
     const made = await kept.value.then(
       (value) => ({ value }),
