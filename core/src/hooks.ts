@@ -5,13 +5,22 @@
 import tapable from 'tapable';
 import type { Clock } from './clock.ts';
 import { errors } from './core-errors.ts';
-import { type Deadline, Deadlines } from './deadlines.ts';
-import { isRuntimeError } from './errors.ts';
+import { Deadlines } from './deadlines.ts';
 import type { Gate } from './gate.ts';
+import {
+  type AnyFunction,
+  type CallOptions,
+  failure,
+  nullAnswer,
+  ParallelCall,
+  SeriesCall,
+  type Tap,
+} from './hook-call.ts';
+import { makeAsyncStep, makeSyncStep, type Running } from './hook-steps.ts';
 import type { Scope } from './scope.ts';
-import { type Orderable, orderTaps } from './tap-order.ts';
+import { orderTaps } from './tap-order.ts';
 import type { HookKind, HookToken } from './tokens.ts';
-import type { Tracer } from './tracing.ts';
+import { type Tracer, traceChannels } from './tracing.ts';
 
 export interface TapOptions {
   /** Lower runs earlier; default 0. */
@@ -54,51 +63,29 @@ export interface HookBus {
 }
 
 type AnyToken = Pick<HookToken<HookKind, readonly unknown[], unknown>, 'id' | 'hookKind' | 'args'>;
-type AnyFunction = (...args: readonly unknown[]) => unknown;
-/** Node's convention, as tapable's `tapAsync` wants it. */
-type Done = (error: unknown, result?: unknown) => void;
-
-interface Tap extends Orderable {
-  readonly gate: Gate;
-  readonly fn: AnyFunction;
-  readonly timeoutMs: number;
-  readonly deadlines: Deadlines;
-  /** Position among the taps of the same plugin on the same hook: what its successor after a reload is found by. */
-  readonly index: number;
-  /**
-   * `orphan`: its plugin is being reloaded and has not tapped again yet; calls wait for its successor, so that a swap
-   * of, say, the sandbox never lets a process start without its jail. `removed`: skipped.
-   */
-  state: 'live' | 'orphan' | 'removed';
-  successor: Tap | undefined;
-}
-
-/** Travels with an asynchronous call as its last argument. */
-interface AsyncCall {
-  readonly caller: string;
-  /** Of a parallel call. */
-  readonly failures: unknown[];
-}
-
 /** tapable's types fix the number of arguments; ours is known only at run time. */
-interface Executor {
+interface TapableHook {
   tap(name: string, fn: AnyFunction): void;
-  tapAsync(name: string, fn: (...args: unknown[]) => void): void;
+  tapPromise(name: string, fn: AnyFunction): void;
   call(...args: readonly unknown[]): unknown;
   callAsync(...args: readonly unknown[]): void;
 }
 
-type ExecutorClass = new (args: string[], name: string) => Executor;
-const EXECUTORS = {
+/** The taps of a hook in their order, compiled by tapable. */
+interface Executor {
+  readonly hook: TapableHook;
+  readonly options: CallOptions;
+}
+
+type TapableClass = new (args: string[], name: string) => TapableHook;
+const TAPABLE = {
   series: tapable.AsyncSeriesHook,
   parallel: tapable.AsyncParallelHook,
   bail: tapable.AsyncSeriesBailHook,
   waterfall: tapable.AsyncSeriesWaterfallHook,
   sync: tapable.SyncHook,
   'sync-bail': tapable.SyncBailHook,
-} as unknown as Readonly<Record<HookKind, ExecutorClass>>;
-
-const SYNC_KINDS: ReadonlySet<HookKind> = new Set(['sync', 'sync-bail']);
+} as unknown as Readonly<Record<HookKind, TapableClass>>;
 
 export interface HookTableOptions {
   readonly tracer: Tracer;
@@ -183,13 +170,10 @@ function list(names: string | readonly string[] | undefined): readonly string[] 
   return names === undefined ? [] : typeof names === 'string' ? [names] : names;
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
-}
-
 class HookSlot {
   readonly id: string;
   readonly kind: HookKind;
+  readonly #isSync: boolean;
   /** How many arguments a tap gets; one at least, since a waterfall carries its answer in the first. */
   readonly #arity: number;
   readonly #options: HookTableOptions;
@@ -199,8 +183,7 @@ class HookSlot {
   /** `undefined` when the taps changed since. Calls under way keep the one they began with. */
   #executor: Executor | undefined;
   #sequence = 0;
-  /** The tap of a sync hook that runs, to name it if it throws: cheaper than a try block in each. */
-  #running: Tap | undefined;
+  readonly #running: Running = { tap: undefined };
 
   constructor(
     token: AnyToken,
@@ -210,6 +193,7 @@ class HookSlot {
   ) {
     this.id = token.id;
     this.kind = token.hookKind;
+    this.#isSync = token.hookKind === 'sync' || token.hookKind === 'sync-bail';
     this.#arity = Math.max(1, token.args.length);
     this.#options = options;
     this.#parked = parked;
@@ -223,23 +207,26 @@ class HookSlot {
 
   tap(scope: Scope, gate: Gate, rank: number, fn: AnyFunction, options: TapOptions): Disposable {
     const timeoutMs = options.timeoutMs ?? this.#options.tapMs;
-    const index = [...this.#taps].filter((t) => t.owner === scope.owner && t.state === 'live').length;
-    const orphan = [...this.#taps].find((t) => t.owner === scope.owner && t.state === 'orphan' && t.index === index);
+    const index = [...this.#taps].filter((t) => t.owner === scope.owner && t.isLive).length;
+    const orphan = [...this.#taps].find((t) => t.owner === scope.owner && t.isOrphan && t.index === index);
     this.#sequence += 1;
     const tap: Tap = {
+      hook: this.id,
+      kind: this.kind,
       owner: scope.owner,
       rank,
       gate,
       fn,
       index,
       timeoutMs,
-      deadlines: this.#deadlinesOf(timeoutMs),
       stage: options.stage ?? 0,
       sequence: this.#sequence,
       before: list(options.before),
       after: list(options.after),
-      state: 'live',
+      isLive: true,
+      isOrphan: false,
       successor: undefined,
+      step: undefined,
     };
     // Refuses a circle now, at the tap that closes it, rather than at some later call.
     this.#order([...this.#taps].filter((t) => t !== orphan).concat(tap));
@@ -255,63 +242,64 @@ class HookSlot {
 
   dropOrphans(owner: string): void {
     for (const tap of this.#taps) {
-      if (tap.owner === owner && tap.state === 'orphan') this.#remove(tap);
+      if (tap.owner === owner && tap.isOrphan) this.#remove(tap);
     }
   }
 
   #untap(tap: Tap): void {
+    tap.isLive = false;
     // A sync hook cannot wait for a successor.
-    const waitable = this.#parked.has(tap.owner) && !SYNC_KINDS.has(this.kind);
-    if (waitable) tap.state = 'orphan';
-    else this.#remove(tap);
+    tap.isOrphan = this.#parked.has(tap.owner) && !this.#isSync;
+    if (!tap.isOrphan) this.#remove(tap);
   }
 
   #remove(tap: Tap): void {
-    tap.state = 'removed';
+    tap.isOrphan = false;
     this.#taps.delete(tap);
     this.#executor = undefined;
   }
 
   call(caller: string, args: readonly unknown[]): unknown {
-    const { tracer } = this.#options;
-    if (!tracer.enabled('hook')) return this.#execute(caller, args);
-    return tracer.span('hook', this.id, caller, () => this.#execute(caller, args), { args: [...args] });
+    if (!traceChannels.hook.hasSubscribers) return this.#execute(caller, args);
+    return this.#options.tracer.span('hook', this.id, caller, () => this.#execute(caller, args), { args: [...args] });
   }
 
   #execute(caller: string, args: readonly unknown[]): unknown {
     this.#executor ??= this.#build();
-    if (SYNC_KINDS.has(this.kind)) return this.#callSync(this.#executor, args);
-    return this.#callAsync(this.#executor, caller, args);
+    return this.#isSync ? this.#callSync(this.#executor, args) : this.#callAsync(this.#executor, caller, args);
   }
 
-  #callSync(executor: Executor, args: readonly unknown[]): unknown {
-    const outer = this.#running;
+  #callSync({ hook }: Executor, args: readonly unknown[]): unknown {
+    const running = this.#running;
+    const outer = running.tap;
     try {
-      return executor.call(...args);
+      // The usual number of arguments is written out, here and below, since spreading them costs as much as a tap.
+      return args.length === 1 ? hook.call(args[0]) : hook.call(...args);
     } catch (cause) {
-      throw this.#running === undefined ? cause : this.#failure(this.#running, cause);
+      throw running.tap === undefined ? cause : failure(running.tap, cause);
     } finally {
       // A tap that called its own hook goes on.
-      this.#running = outer;
+      running.tap = outer;
     }
   }
 
-  #callAsync(executor: Executor, caller: string, args: readonly unknown[]): Promise<unknown> {
-    const { length } = args;
-    // tapable puts arguments where they belong by counting them, and the last may be optional.
-    const all = length === this.#arity ? args : Array.from({ length: this.#arity }, (_, i) => args[i]);
+  #callAsync({ hook, options }: Executor, caller: string, args: readonly unknown[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const failures: unknown[] = [];
-      const call: AsyncCall = { caller, failures };
-      const done: Done = (error, result) => {
-        if (error) reject(error);
-        else if (failures.length === 1) reject(failures[0]);
-        else if (failures.length > 1)
-          reject(new AggregateError(failures, `${failures.length} taps of ${this.id} failed`));
-        else resolve(result);
-      };
-      executor.callAsync(...all, call, done);
+      const isParallel = this.kind === 'parallel';
+      const call = isParallel
+        ? new ParallelCall(caller, options, resolve, reject)
+        : new SeriesCall(caller, options, resolve, reject);
+      if (this.kind === 'waterfall') {
+        if (this.#arity === 1) hook.callAsync(args[0], call, call.done);
+        else hook.callAsync(args[0], call, ...this.#padded(args).slice(1), call.done);
+      } else if (this.#arity === 1) hook.callAsync(call, args[0], call.done);
+      else hook.callAsync(call, ...this.#padded(args), call.done);
     });
+  }
+
+  /** tapable puts arguments where they belong by counting them, and the last may be optional. */
+  #padded(args: readonly unknown[]): readonly unknown[] {
+    return args.length === this.#arity ? args : Array.from({ length: this.#arity }, (_, i) => args[i]);
   }
 
   #order(taps: readonly Tap[]): readonly Tap[] {
@@ -321,136 +309,30 @@ class HookSlot {
   }
 
   #build(): Executor {
-    const isSync = SYNC_KINDS.has(this.kind);
     // tapable compiles these names into code, so the token's own, which may come from another process, are not used.
     const names = Array.from({ length: this.#arity }, (_, i) => `a${i}`);
-    const executor = new EXECUTORS[this.kind](isSync ? names : [...names, 'call'], this.id);
-    for (const tap of this.#order([...this.#taps])) {
-      if (isSync) executor.tap(tap.owner, this.#syncStep(tap));
-      else executor.tapAsync(tap.owner, this.#asyncStep(tap));
+    if (this.kind === 'waterfall') names.splice(1, 0, 'call');
+    else if (!this.#isSync) names.unshift('call');
+    const hook = new TAPABLE[this.kind](names, this.id);
+    const taps = this.#order([...this.#taps]);
+    for (const tap of taps) {
+      tap.step ??= this.#isSync
+        ? makeSyncStep(tap, this.#arity, this.#running, checkSyncAnswer)
+        : makeAsyncStep(tap, this.#arity);
+      // Those of a parallel hook only begin what the call waits for: tapable would end it at the first failure.
+      if (this.#isSync || this.kind === 'parallel') hook.tap(tap.owner, tap.step);
+      else hook.tapPromise(tap.owner, tap.step);
     }
-    return executor;
+    const shortestMs = Math.min(this.#options.tapMs, ...taps.map(({ timeoutMs }) => timeoutMs));
+    const options = { hook: this.id, deadlines: this.#deadlinesOf(shortestMs), swapMs: this.#options.swapMs };
+    return { hook, options };
   }
+}
 
-  #syncStep(tap: Tap): AnyFunction {
-    return (...args) => {
-      if (tap.state !== 'live') return undefined;
-      this.#running = tap;
-      const answer = tap.fn(...args);
-      if (answer !== undefined) this.#checkSyncAnswer(tap, answer);
-      return answer;
-    };
-  }
-
-  #checkSyncAnswer(tap: Tap, answer: unknown): void {
-    const details = { hook: this.id, plugin: tap.owner };
-    if (answer === null && this.kind === 'sync-bail') throw errors.CORE_ERR_HOOK_NULL({ plugin: tap.owner, details });
-    if (answer instanceof Promise) {
-      answer.catch(() => {});
-      throw errors.CORE_ERR_HOOK_SYNC({ plugin: tap.owner, details });
-    }
-  }
-
-  #asyncStep(tap: Tap): (...args: unknown[]) => void {
-    const isParallel = this.kind === 'parallel';
-    return (...args) => {
-      const done = args.pop() as Done;
-      const call = args.pop() as AsyncCall;
-      if (!isParallel) return this.#runTap(tap, call, args, done);
-      // tapable would end the call at the first failure and forget the others.
-      this.#runTap(tap, call, args, (error) => {
-        if (error) call.failures.push(error);
-        done(null);
-      });
-    };
-  }
-
-  /**
-   * Calls `done` exactly once, whatever the tap does: throw, reject, answer late or never. (tapable itself would never
-   * settle after a synchronous throw in a later promise tap.)
-   */
-  #runTap(known: Tap, call: AsyncCall, args: readonly unknown[], done: Done): void {
-    // Its plugin may have been reloaded since the call began.
-    let tap = known;
-    while (tap.successor !== undefined) tap = tap.successor;
-    if (tap.state === 'removed') return done(null);
-    if (!tap.gate.admits(call.caller)) {
-      return this.#runTapLater(tap, call, args, done);
-    }
-    // The plugin's own call while it has not tapped again.
-    if (tap.state === 'orphan') return done(null);
-    let answer: unknown;
-    try {
-      answer = tap.fn(...args);
-      // A thenable may throw or answer twice; a promise made of it does neither.
-      if (isThenable(answer)) answer = Promise.resolve(answer);
-    } catch (cause) {
-      return done(this.#failure(tap, cause));
-    }
-    if (answer === undefined) return done(null);
-    if (answer instanceof Promise) return this.#awaitTap(tap, answer, done);
-    this.#answer(tap, answer, done);
-  }
-
-  #answer(tap: Tap, answer: unknown, done: Done): void {
-    if (answer === null && this.kind === 'bail') {
-      return done(errors.CORE_ERR_HOOK_NULL({ plugin: tap.owner, details: { hook: this.id, plugin: tap.owner } }));
-    }
-    done(null, answer);
-  }
-
-  #awaitTap(tap: Tap, answer: Promise<unknown>, done: Done): void {
-    tap.gate.enter();
-    let settled = false;
-    const deadline: Deadline = {
-      expire: () => {
-        settled = true;
-        tap.gate.leave();
-        done(this.#late(tap, tap.timeoutMs));
-      },
-    };
-    const slice = tap.deadlines.add(deadline);
-    const settle = (): void => {
-      settled = true;
-      slice.delete(deadline);
-      tap.gate.leave();
-    };
-    answer.then(
-      (value) => {
-        if (settled) return;
-        settle();
-        this.#answer(tap, value, done);
-      },
-      (cause: unknown) => {
-        if (settled) return;
-        settle();
-        done(this.#failure(tap, cause));
-      },
-    );
-  }
-
-  /** Its plugin is being reloaded: the tap of the new instance at the same position answers instead. */
-  #runTapLater(tap: Tap, call: AsyncCall, args: readonly unknown[], done: Done): void {
-    const { swapMs } = this.#options;
-    const afterSwap = (): Promise<unknown> => {
-      return new Promise((resolve, reject) => {
-        this.#runTap(tap, call, args, (error, value) => (error ? reject(error) : resolve(value)));
-      });
-    };
-    tap.gate
-      .pass(swapMs, afterSwap, () => this.#late(tap, swapMs))
-      .then(
-        (value) => done(null, value),
-        (error: unknown) => done(error),
-      );
-  }
-
-  #late(tap: Tap, ms: number): Error {
-    return errors.CORE_ERR_TAP_TIMEOUT({ plugin: tap.owner, details: { hook: this.id, plugin: tap.owner, ms } });
-  }
-
-  #failure(tap: Tap, cause: unknown): unknown {
-    if (isRuntimeError(cause) && cause.plugin === tap.owner && cause.code.startsWith('CORE_ERR_HOOK')) return cause;
-    return errors.CORE_ERR_TAP_FAILED({ plugin: tap.owner, cause, details: { hook: this.id, plugin: tap.owner } });
+function checkSyncAnswer(tap: Tap, answer: unknown): void {
+  if (answer === null && tap.kind === 'sync-bail') throw nullAnswer(tap);
+  if (answer instanceof Promise) {
+    answer.catch(() => {});
+    throw errors.CORE_ERR_HOOK_SYNC({ plugin: tap.owner, details: { hook: tap.hook, plugin: tap.owner } });
   }
 }
