@@ -6,7 +6,7 @@ import type { Clock } from '../clock.ts';
 import { errors } from '../core-errors.ts';
 import { encodeFrame, FrameDecoder } from '../wire/frames.ts';
 import { decodeValue, encodeValue, type JsonObject } from '../wire/value.ts';
-import { FLOOD_SECONDS, FRAME_BYTES, type HostLimits, MAX_CALLS, MAX_UNREAD } from './limits.ts';
+import { FLOOD_MS, FRAME_BYTES, type HostLimits, MAX_CALLS, MAX_UNREAD } from './limits.ts';
 import { type CallOptions, Rpc, type RpcHandlers } from './rpc.ts';
 
 /** Pings within the time after which a process counts as unresponsive. Several, since the runtime itself may be late. */
@@ -40,15 +40,18 @@ export class HostLink {
   #pingTimer: Disposable | undefined;
   #heard = false;
   #missed = 0;
-  #windowStart: number;
-  #inWindow = 0;
-  #floodSeconds = 0;
+  #isWatched = false;
+  /** Messages that may come now; refilled with time, up to those of a second. */
+  #allowance: number;
+  #refilledAt: number;
   #throttle: Disposable | undefined;
+  #throttledSince: number | undefined;
 
   constructor(options: HostLinkOptions) {
     this.#options = options;
-    const { messages, sync, handlers, clock } = options;
-    this.#windowStart = clock.now();
+    const { messages, sync, handlers, clock, limits } = options;
+    this.#allowance = limits.messagesPerSecond;
+    this.#refilledAt = clock.now();
     this.#rpc = new Rpc({
       write: (frame) => this.#write(messages, frame),
       handlers,
@@ -66,6 +69,11 @@ export class HostLink {
 
   tell(method: string, args: readonly unknown[], context?: number): void {
     this.#rpc.tell(method, args, context);
+  }
+
+  /** From now on silence counts. Not before: while a process starts and loads code it may well be silent. */
+  watch(): void {
+    this.#isWatched = true;
   }
 
   /** Calls under way end with `reason`. */
@@ -140,7 +148,8 @@ export class HostLink {
     const { clock, limits, plugin, tracing, inspect } = this.#options;
     this.#pingTimer = clock.after(limits.unresponsiveMs / PINGS, () => {
       // A throttled process may have answered what was not read yet.
-      this.#missed = this.#heard || this.#throttle !== undefined ? 0 : this.#missed + 1;
+      const isExcused = !this.#isWatched || this.#throttle !== undefined;
+      this.#missed = this.#heard || isExcused ? 0 : this.#missed + 1;
       this.#heard = false;
       if (this.#missed >= PINGS) {
         this.fail(errors.CORE_ERR_HOST_UNRESPONSIVE({ plugin, details: { plugin, ms: limits.unresponsiveMs } }));
@@ -161,24 +170,23 @@ export class HostLink {
     const { clock, limits, plugin } = this.#options;
     const { messagesPerSecond } = limits;
     const now = clock.now();
-    if (now - this.#windowStart >= SECOND) {
-      const isNext = now - this.#windowStart < 2 * SECOND;
-      this.#floodSeconds = isNext && this.#inWindow > messagesPerSecond ? this.#floodSeconds + 1 : 0;
-      this.#windowStart = now;
-      this.#inWindow = 0;
-    }
-    this.#inWindow += frames;
-    if (this.#floodSeconds >= FLOOD_SECONDS) {
-      const why = `it sent more than ${messagesPerSecond} messages a second for ${FLOOD_SECONDS} seconds`;
+    const earned = ((now - this.#refilledAt) * messagesPerSecond) / SECOND;
+    this.#allowance = Math.min(messagesPerSecond, this.#allowance + earned) - frames;
+    this.#refilledAt = now;
+    if (this.#allowance > messagesPerSecond / 2) this.#throttledSince = undefined;
+    if (this.#allowance >= 0 || this.#throttle !== undefined) return;
+    this.#throttledSince ??= now;
+    if (now - this.#throttledSince >= FLOOD_MS) {
+      const why = `it sent more than ${messagesPerSecond} messages a second for ${FLOOD_MS} ms`;
       this.fail(errors.CORE_ERR_HOST_FLOOD({ plugin, details: { plugin, why } }));
-    } else if (this.#inWindow > messagesPerSecond && this.#throttle === undefined) {
-      const { messages, sync } = this.#options;
-      for (const socket of [messages, sync]) socket.pause();
-      this.#throttle = clock.after(this.#windowStart + SECOND - now, () => {
-        this.#throttle = undefined;
-        for (const socket of [messages, sync]) socket.resume();
-      });
+      return;
     }
+    const { messages, sync } = this.#options;
+    for (const socket of [messages, sync]) socket.pause();
+    this.#throttle = clock.after((-this.#allowance * SECOND) / messagesPerSecond, () => {
+      this.#throttle = undefined;
+      for (const socket of [messages, sync]) socket.resume();
+    });
   }
 
   #gone(how: string, cause?: unknown): Error {

@@ -12,7 +12,7 @@ import { DESCRIPTION, type Description, providesOf, requiresOf } from './descrip
 import { hostLimits } from './limits.ts';
 import { RECEIVED, type ReceivedState, VALIDATION } from './messages.ts';
 import { PluginHost } from './plugin-host.ts';
-import { type ProbeOptions, probe } from './probe.ts';
+import { Probe } from './probe.ts';
 
 export interface IsolateOptions {
   readonly limits: IsolationLimits;
@@ -28,8 +28,8 @@ export interface IsolateOptions {
 export async function isolatePlugin(found: FoundPlugin, options: IsolateOptions): Promise<AnyPlugin> {
   const limits = hostLimits(options.limits);
   const own = ownModules();
-  const looking: ProbeOptions = { found, own, limits, log: options.log, clock: options.clock };
-  const description = DESCRIPTION.parse(await probe(looking, 'describe', []));
+  const probe = new Probe({ found, own, limits, log: options.log, clock: options.clock });
+  const description = DESCRIPTION.parse(await probe.ask('describe'));
   const { name, version, core, timeouts } = description;
   const setupMs = timeouts?.setupMs ?? DEFAULT_TIMEOUTS.setupMs;
   const definition = definePlugin({
@@ -38,8 +38,8 @@ export async function isolatePlugin(found: FoundPlugin, options: IsolateOptions)
     ...(core === undefined ? {} : { core }),
     requires: requiresOf(description),
     provides: providesOf(description),
-    ...(description.config ? { config: remoteConfig(looking) } : {}),
-    ...(description.state === undefined ? {} : { state: remoteState(looking, description.state) }),
+    ...(description.config ? { config: remoteConfig(probe) } : {}),
+    ...(description.state === undefined ? {} : { state: remoteState(probe, description.state) }),
     ...(timeouts === undefined ? {} : { timeouts }),
     async setup(ctx) {
       const host = new PluginHost({ ctx, found, description, limits, own, setupMs });
@@ -54,13 +54,13 @@ export async function isolatePlugin(found: FoundPlugin, options: IsolateOptions)
  * Checks here and transforms there: the value goes to the process as it stands in the configuration, since what a schema
  * makes of it need not be plain.
  */
-function remoteConfig(looking: ProbeOptions): Schema<unknown> {
+function remoteConfig(probe: Probe): Schema<unknown> {
   return {
     '~standard': {
       version: 1,
       vendor: 'runtime',
       async validate(value) {
-        const { issues } = VALIDATION.parse(await probe(looking, 'checkConfig', [value]));
+        const { issues } = VALIDATION.parse(await probe.ask('checkConfig', value));
         return issues.length === 0 ? { value } : { issues };
       },
     },
@@ -78,12 +78,12 @@ class Outdated {
   }
 }
 
-function remoteState(looking: ProbeOptions, description: NonNullable<Description['state']>): StateSpec<unknown> {
+function remoteState(probe: Probe, description: NonNullable<Description['state']>): StateSpec<unknown> {
   const { schema: current, migrates, validates } = description;
   const receive = async (value: unknown): Promise<ReceivedState> => {
     const [state, from] = value instanceof Outdated ? [value.state, value.schema] : [value, current];
     if (from === current && !validates) return { state, issues: [] };
-    return RECEIVED.parse(await probe(looking, 'receiveState', [state, from]));
+    return RECEIVED.parse(await probe.ask('receiveState', state, from));
   };
   return {
     schema: current,

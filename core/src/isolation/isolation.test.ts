@@ -1,48 +1,23 @@
 // One suite for both levels of isolation: the same plugin code, the same answers.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { CommandIo } from '../commands.ts';
-import { errors } from '../core-errors.ts';
 import { isRuntimeError } from '../errors.ts';
-import { parseManifest } from '../loader/manifest.ts';
-import type { FoundPlugin } from '../loader/types.ts';
 import { createLogger } from '../logging.ts';
-import { definePlugin } from '../plugin.ts';
 import { createRuntime } from '../runtime.ts';
 import type { Isolation, Runtime, RuntimeOptions } from '../runtime-types.ts';
-import { instant, type Lab, lab, question, tools, veto } from '../test-programs/lab/contract.ts';
+import { instant, type Lab, lab, question, veto } from '../test-programs/lab/contract.ts';
+import { foundLab, toolbox } from '../test-programs/lab/found.ts';
 import labPlugin from '../test-programs/lab/index.ts';
 import type { TraceRecord } from '../tracing.ts';
-
-const directory = join(import.meta.dirname, '../test-programs/lab');
-
-function foundLab(): FoundPlugin {
-  const file = join(directory, 'package.json');
-  const { manifest } = parseManifest(readFileSync(file, 'utf8'), file);
-  return { manifest, directory, entry: join(directory, 'index.ts'), origin: 'path', builtIn: true };
-}
 
 let runtime: Runtime;
 let folder: string;
 const logged: string[] = [];
-
-const toolsPlugin = definePlugin({
-  name: 'toolbox',
-  provides: [tools],
-  setup(ctx) {
-    ctx.provide(tools, {
-      double: async (n) => n * 2n,
-      fail: async () => {
-        throw errors.CORE_ERR_PERMISSION({ details: { who: 'nobody', what: 'do that' } });
-      },
-      caller: async () => ctx.caller(),
-    });
-  },
-});
 
 /** Waits for a condition; the time-out of the test is the limit. */
 async function until(condition: () => boolean): Promise<void> {
@@ -51,7 +26,7 @@ async function until(condition: () => boolean): Promise<void> {
 
 async function start(isolation: Isolation, config: object = {}, options: RuntimeOptions = {}): Promise<Lab> {
   const log = createLogger({ level: 'debug', destination: { write: (line: string) => void logged.push(line) } });
-  runtime = createRuntime({ log, stateDirectory: folder, ...options }).use(toolsPlugin);
+  runtime = createRuntime({ log, stateDirectory: folder, ...options }).use(toolbox);
   const settings = { isolation, config };
   if (isolation === 'process') runtime.use(foundLab(), settings);
   else runtime.use(labPlugin, settings);

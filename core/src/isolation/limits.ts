@@ -27,9 +27,9 @@ export const MAX_REGISTRATIONS = 10_000;
 /** Bytes that may wait for the plugin to read them; more are a plugin that does not read. */
 export const MAX_UNREAD = 64 * 1024 * 1024;
 /** MiB beyond the heap that a process may take: code, stacks, buffers. */
-export const MEMORY_BESIDE_HEAP = 512;
-/** Seconds in a row of more messages than allowed after which a plugin is ended rather than slowed down. */
-export const FLOOD_SECONDS = 5;
+export const MEMORY_BESIDE_HEAP = 256;
+/** Milliseconds of sending more than it may after which a plugin is ended rather than slowed down. */
+export const FLOOD_MS = 10_000;
 /** Milliseconds that a call waits for a process that is being started again. */
 export const RESTART_WAIT_MS = 10_000;
 /** Milliseconds before the first restart; doubles at each up to the second number. */
@@ -39,6 +39,8 @@ export const CRASH_LIMIT = 5;
 export const CRASH_WINDOW_MS = 60_000;
 /** Milliseconds that describing a plugin, or checking its configuration or state, may take. */
 export const PROBE_MS = 10_000;
+/** Milliseconds after which a process that does so, and has no more to do, ends. */
+export const PROBE_IDLE_MS = 1_000;
 
 /** Descriptors of the child. */
 export const MESSAGE_FD = 3;

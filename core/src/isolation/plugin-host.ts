@@ -33,6 +33,8 @@ import { Registrations } from './registrations.ts';
 import { Session } from './session.ts';
 import { createSocketPair } from './socket-pair.ts';
 
+/** One that does not leave at once spins. */
+const STOP_MS = { ask: 500, term: 500 };
 /** Events kept for listeners while the process is started again. */
 const MAX_MISSED = 1024;
 
@@ -193,6 +195,7 @@ export class PluginHost {
     const result = SETUP_RESULT.parse(
       await settingUp.run(incarnation, () => this.#call(incarnation, 'setup', [start])),
     );
+    incarnation.link.watch();
     this.#phases = new Set(result.phases);
     return result;
   }
@@ -214,6 +217,7 @@ export class PluginHost {
           { child: SYNC_FD, parent: sync.farFd },
         ],
         ask: () => incarnation.current?.link.tell('exit', []),
+        stopMs: STOP_MS,
       });
     } catch (error) {
       messages.near.destroy();

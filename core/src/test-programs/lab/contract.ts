@@ -94,7 +94,7 @@ export interface Lab {
   leak(): Promise<never>;
   leakBuffers(): Promise<never>;
   flood(): Promise<void>;
-  garbage(text: string): Promise<void>;
+  garbage(text: string, times: number): Promise<void>;
   exitSoon(): Promise<void>;
 }
 export const lab: ServiceToken<Lab> = defineService<Lab>('lab', { version: '1.0.0' });

@@ -212,8 +212,14 @@ export default definePlugin({
         };
         flood();
       },
-      async garbage(text) {
-        writeSync(3, text);
+      async garbage(text, times) {
+        for (let rest = Buffer.from(text.repeat(times)); rest.length > 0; ) {
+          try {
+            rest = rest.subarray(writeSync(3, rest));
+          } catch (error) {
+            if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+          }
+        }
       },
       async exitSoon() {
         setImmediate(() => process.exit(5));
