@@ -53,7 +53,7 @@ function fill(template: string, details: Readonly<Record<string, unknown>>): str
 }
 
 function dbusName(code: string): string {
-  const words = code.slice(code.indexOf('_ERR_') + 5).split('_');
+  const words = code.replace(/^.*?ERR_/, '').split('_');
   return words.map((w) => w.charAt(0) + w.slice(1).toLowerCase()).join('');
 }
 
@@ -149,13 +149,22 @@ export function toErrorRecord(e: unknown, depth: number = 0): ErrorRecord {
     const code = (e as NodeJS.ErrnoException).code;
     return { code: typeof code === 'string' ? code : UNCODED, message: e.message, ...cause, ...errors };
   }
-  return { code: UNCODED, message: String(e) };
+  return { code: UNCODED, message: describe(e) };
+}
+
+/** Anything may be thrown, also what has no toString. */
+function describe(thrown: unknown): string {
+  try {
+    return String(thrown);
+  } catch {
+    return Object.prototype.toString.call(thrown);
+  }
 }
 
 export function fromErrorRecord(record: ErrorRecord): Error {
   const cause = record.cause === undefined ? undefined : fromErrorRecord(record.cause);
   if (record.errors !== undefined && !record.code.includes('_ERR_')) {
-    return new AggregateError(record.errors.map(fromErrorRecord), record.message);
+    return new AggregateError(record.errors.map(fromErrorRecord), record.message, cause === undefined ? {} : { cause });
   }
   const spec: ErrorSpec = {
     message: record.message,
