@@ -35,6 +35,7 @@ export interface TraceRecord {
 }
 
 interface TraceContext {
+  readonly runtime: string;
   readonly id: number;
   readonly labels: Readonly<Record<string, string>> | undefined;
 }
@@ -43,7 +44,7 @@ export const traceChannels: Readonly<Record<TraceKind, Channel>> = Object.fromEn
   TRACE_KINDS.map((kind) => [kind, channel(`runtime:${kind}`)]),
 ) as Record<TraceKind, Channel>;
 
-/** One store for the process: contexts of different runtimes cannot mix, since ids are only read by their own tracer. */
+/** One store for the process; a tracer looks only at contexts of its own runtime, since ids mean nothing in another. */
 const contexts = new AsyncLocalStorage<TraceContext>();
 
 export class Tracer {
@@ -61,7 +62,12 @@ export class Tracer {
 
   /** Id of the enclosing span or event; 0 outside of any. */
   get cause(): number {
-    return contexts.getStore()?.id ?? 0;
+    return this.#context?.id ?? 0;
+  }
+
+  get #context(): TraceContext | undefined {
+    const context = contexts.getStore();
+    return context?.runtime === this.runtime ? context : undefined;
   }
 
   enabled(kind: TraceKind): boolean {
@@ -97,13 +103,14 @@ export class Tracer {
 
   /** Runs `fn` with the record `id` as the cause of what it does. */
   caused<T>(id: number, fn: () => T): T {
-    return contexts.run({ id, labels: contexts.getStore()?.labels }, fn);
+    return contexts.run({ runtime: this.runtime, id, labels: this.#context?.labels }, fn);
   }
 
   /** Runs `fn` with labels on every record made inside, also after an await. */
   label<T>(labels: Readonly<Record<string, string>>, fn: () => T): T {
-    const current = contexts.getStore();
-    return contexts.run({ id: current?.id ?? 0, labels: { ...current?.labels, ...labels } }, fn);
+    const current = this.#context;
+    const all = { ...current?.labels, ...labels };
+    return contexts.run({ runtime: this.runtime, id: current?.id ?? 0, labels: all }, fn);
   }
 
   /** Receives every record of this runtime. */
@@ -128,7 +135,7 @@ export class Tracer {
     plugin: string,
     extra: { readonly ms?: number; readonly detail?: unknown; readonly error?: ErrorRecord },
   ): void {
-    const context = contexts.getStore();
+    const context = this.#context;
     const labels = context?.labels === undefined ? {} : { labels: context.labels };
     const record: TraceRecord = {
       runtime: this.runtime,
