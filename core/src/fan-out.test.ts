@@ -69,5 +69,5 @@ test('a listener that throws keeps nobody else from the event', () => {
 
 test('too many listeners are left to the loop', () => {
   const many = Array.from({ length: 65 }, (): Listener => ({ name: 0, after: 0, listener: () => undefined }));
-  expect(compileFanOut(many, { onResult() {}, onError() {} })).toBeUndefined();
+  expect(compileFanOut<Event, Listener>(many, { onResult() {}, onError() {} })).toBeUndefined();
 });
