@@ -10,7 +10,7 @@ import { type AnyPlugin, definePlugin, type Schema, type StateSpec } from '../pl
 import { DEFAULT_TIMEOUTS, type IsolationLimits } from '../runtime-types.ts';
 import { DESCRIPTION, type Description, providesOf, requiresOf } from './description.ts';
 import { hostLimits } from './limits.ts';
-import { RECEIVED, type ReceivedState, VALIDATION } from './messages.ts';
+import { parseAs, RECEIVED, type ReceivedState, VALIDATION } from './messages.ts';
 import { PluginHost } from './plugin-host.ts';
 import { Probe } from './probe.ts';
 
@@ -29,7 +29,7 @@ export async function isolatePlugin(found: FoundPlugin, options: IsolateOptions)
   const limits = hostLimits(options.limits);
   const own = ownModules();
   const probe = new Probe({ found, own, limits, log: options.log, clock: options.clock });
-  const description = DESCRIPTION.parse(await probe.ask('describe'));
+  const description = parseAs(DESCRIPTION, await probe.ask('describe'), 'the description of the plugin');
   const { name, version, core, timeouts } = description;
   const setupMs = timeouts?.setupMs ?? DEFAULT_TIMEOUTS.setupMs;
   const definition = definePlugin({
@@ -60,7 +60,7 @@ function remoteConfig(probe: Probe): Schema<unknown> {
       version: 1,
       vendor: 'runtime',
       async validate(value) {
-        const { issues } = VALIDATION.parse(await probe.ask('checkConfig', value));
+        const { issues } = parseAs(VALIDATION, await probe.ask('checkConfig', value), 'the answer of its schema');
         return issues.length === 0 ? { value } : { issues };
       },
     },
@@ -83,7 +83,7 @@ function remoteState(probe: Probe, description: NonNullable<Description['state']
   const receive = async (value: unknown): Promise<ReceivedState> => {
     const [state, from] = value instanceof Outdated ? [value.state, value.schema] : [value, current];
     if (from === current && !validates) return { state, issues: [] };
-    return RECEIVED.parse(await probe.ask('receiveState', state, from));
+    return parseAs(RECEIVED, await probe.ask('receiveState', state, from), 'the answer of its state');
   };
   return {
     schema: current,

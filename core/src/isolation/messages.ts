@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { CheckResult } from '../checks.ts';
 import type { CommandSpec } from '../commands.ts';
 import { COMMAND_SPEC } from '../control/schemas.ts';
+import { errors } from '../core-errors.ts';
 import type { TapOptions } from '../hooks.ts';
 import type { FoundPlugin } from '../loader/types.ts';
 import { LOG_LEVELS, type LogLevel } from '../logging.ts';
@@ -219,6 +220,13 @@ export const CHECK_RESULT: z.ZodType<CheckResult> = z.strictObject({
   found: z.string(),
   remedy: z.string().exactOptional(),
 });
+
+/** @throws CORE_ERR_WIRE when what the process answered is not what it should have */
+export function parseAs<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw errors.CORE_ERR_WIRE({ details: { why: `${what} is not of its form` }, cause: parsed.error });
+}
 
 /** What a process that merely looks at a plugin is asked. */
 export type ProbeMethod = 'describe' | 'checkConfig' | 'receiveState';

@@ -28,7 +28,7 @@ import {
   RESTART_WAIT_MS,
   SYNC_FD,
 } from './limits.ts';
-import { type Phase, SETUP_RESULT, type SetupResult, type StartMessage } from './messages.ts';
+import { type Phase, parseAs, SETUP_RESULT, type SetupResult, type StartMessage } from './messages.ts';
 import { Registrations } from './registrations.ts';
 import { Session } from './session.ts';
 import { createSocketPair } from './socket-pair.ts';
@@ -192,8 +192,10 @@ export class PluginHost {
       stateDirectory: state.directory,
       runtime: trace.runtime,
     };
-    const result = SETUP_RESULT.parse(
+    const result = parseAs(
+      SETUP_RESULT,
       await settingUp.run(incarnation, () => this.#call(incarnation, 'setup', [start])),
+      'the answer to setup',
     );
     incarnation.link.watch();
     this.#phases = new Set(result.phases);
@@ -258,7 +260,7 @@ export class PluginHost {
       invocations: this.#invocations,
       toPlugin: this.#toPlugin,
       deliver: (key, event) => this.#deliver(key, event),
-      listening: (key) => this.#deliverMissed(key),
+      listening: (key, wantsMissed) => this.#deliverMissed(key, wantsMissed),
     });
   }
 
@@ -267,8 +269,9 @@ export class PluginHost {
     // During the claim itself, too: a replay comes while the registration is being made.
     const isListening = this.#registrations.isClaimed(key) || !this.#registrations.has(key);
     if (link === undefined || !isListening) {
-      if (this.#missed.length < MAX_MISSED) this.#missed.push({ key, event });
-      else this.#ctx.log.warn({ event: event.topic }, `${this.#ctx.name} missed an event while it was away`);
+      this.#missed.push({ key, event });
+      // The oldest go, as from the history of a topic.
+      if (this.#missed.length > MAX_MISSED) this.#missed.shift();
       return;
     }
     const { id, topic, data, source } = event;
@@ -282,11 +285,11 @@ export class PluginHost {
     }
   }
 
-  #deliverMissed(key: string): void {
+  #deliverMissed(key: string, wanted: boolean): void {
     const mine = this.#missed.filter((missed) => missed.key === key);
     if (mine.length === 0) return;
     this.#missed.splice(0, this.#missed.length, ...this.#missed.filter((missed) => missed.key !== key));
-    for (const { event } of mine) this.#deliver(key, event);
+    if (wanted) for (const { event } of mine) this.#deliver(key, event);
   }
 
   #tooLarge(pid: number | undefined): Error | undefined {

@@ -27,8 +27,8 @@ export class RemoteHooks {
       // The caller of such a hook waits in the runtime's only thread.
       if (isSync(hook.hookKind)) throw errors.CORE_ERR_HOOK_REMOTE({ plugin, details: { plugin, hook: hook.id } });
       const key = this.#keys.next(hook.id);
-      this.#taps.set(key, fn as AnyFunction);
       this.#link.callSync('tap', key, describe(hook), options ?? {});
+      this.#taps.set(key, fn as AnyFunction);
       return this.#scope.defer(`tap ${hook.id}`, () => {
         this.#taps.delete(key);
         this.#link.callSync('untap', key);

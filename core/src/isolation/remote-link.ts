@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import { errors } from '../core-errors.ts';
 import { encodeFrame, FrameDecoder } from '../wire/frames.ts';
 import { decodeValue, encodeValue, type JsonObject } from '../wire/value.ts';
-import { FRAME_BYTES, MAX_CALLS, SYNC_FD } from './limits.ts';
+import { FRAME_BYTES, SYNC_FD } from './limits.ts';
 import type { Calls, SyncCalls, Tells } from './messages.ts';
 import { Rpc, type RpcHandlers } from './rpc.ts';
 
@@ -34,7 +34,8 @@ export class RemoteLink {
         tell: (method, args, context) => work.run(context, () => handlers.tell(method, args, context)),
       },
       frameBytes: FRAME_BYTES,
-      maxCalls: MAX_CALLS,
+      // The runtime is trusted.
+      maxCalls: Number.POSITIVE_INFINITY,
       context: () => work.getStore(),
     });
   }

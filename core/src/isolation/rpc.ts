@@ -1,5 +1,5 @@
 // Messages between a runtime and the process of a plugin, the same in both directions: calls that are answered, and
-// tellings that are not. docs/guides/isolation.md says what a plugin author notices of it.
+// tellings that are not.
 
 import { errors } from '../core-errors.ts';
 import { encodeFrame, FrameDecoder } from '../wire/frames.ts';

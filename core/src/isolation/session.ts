@@ -18,6 +18,7 @@ import {
   CHECK_RESULT,
   type HookDescription,
   type PoolDescription,
+  parseAs,
   SYNC_CALLS,
   type SyncCalls,
   TELLS,
@@ -36,9 +37,12 @@ export interface SessionOptions {
   readonly toPlugin: (method: string, args: readonly unknown[], signal?: AbortSignal) => Promise<unknown>;
   /** Delivers an event to the listener registered under `key`, now or when the next process has registered it. */
   readonly deliver: (key: string, event: RuntimeEvent) => void;
-  /** The listener under `key` is there: sends what was kept for it. */
-  readonly listening: (key: string) => void;
+  /** The listener under `key` is there; `wantsMissed`: it is to be sent what was kept for it. */
+  readonly listening: (key: string, wantsMissed: boolean) => void;
 }
+
+/** Of one process; a plugin that errs all the time must not fill the log. */
+const MAX_REFUSALS_LOGGED = 20;
 
 type CallTable = { readonly [M in keyof Calls]: (...args: Calls[M]) => unknown };
 type TellTable = { readonly [M in keyof Tells]: (...args: Tells[M]) => void };
@@ -49,6 +53,7 @@ export class Session {
   readonly #processes: ProcessBridge;
   readonly #traces: TraceBridge;
   readonly #work: Map<number, () => void> = new Map();
+  #refused = 0;
   readonly #calls: CallTable;
   readonly #tells: TellTable;
   readonly #sync: SyncTable;
@@ -67,8 +72,15 @@ export class Session {
     return this.#run(this.#calls, CALLS, method, args, context);
   }
 
+  /** Nobody waits to be told that it could not be done. */
   tell(method: string, args: readonly unknown[], context: number | undefined): void {
-    this.#run(this.#tells, TELLS, method, args, context);
+    try {
+      this.#run(this.#tells, TELLS, method, args, context);
+    } catch (err) {
+      this.#refused += 1;
+      const { ctx } = this.#options;
+      if (this.#refused <= MAX_REFUSALS_LOGGED) ctx.log.warn({ method, err }, `a message of ${ctx.name} was refused`);
+    }
   }
 
   answerSync(method: string, args: readonly unknown[], context: number | undefined): unknown {
@@ -92,14 +104,10 @@ export class Session {
   ): unknown {
     const schema = Object.hasOwn(schemas, method) ? schemas[method] : undefined;
     if (schema === undefined) throw errors.CORE_ERR_WIRE({ details: { why: `there is no method "${method}"` } });
-    const parsed = schema.safeParse(args);
-    if (!parsed.success) {
-      const why = `the arguments of "${method}" are not of their form`;
-      throw errors.CORE_ERR_WIRE({ details: { why }, cause: parsed.error });
-    }
+    const checked = parseAs(schema, args, `what "${method}" was given`) as readonly unknown[];
     // The schema of this very method accepted them, which the compiler cannot follow through the union.
     const run = (table as Readonly<Record<string, (...args: readonly unknown[]) => unknown>>)[method];
-    return this.#options.contexts.run(context, () => run?.(...(parsed.data as readonly unknown[])));
+    return this.#options.contexts.run(context, () => run?.(...checked));
   }
 
   #makeCalls(): CallTable {
@@ -175,7 +183,8 @@ export class Session {
         registrations.claim(key, spec, () => ctx.commands.add(spec, handler));
       },
       check: (key, name) => {
-        const check = async () => CHECK_RESULT.parse(await toPlugin('check', [key]));
+        const check = async () =>
+          parseAs(CHECK_RESULT, await toPlugin('check', [key]), `the result of check "${name}"`);
         registrations.claim(key, name, () => ctx.checks.add(name, check));
       },
       remove: (key) => registrations.release(key),
@@ -210,11 +219,11 @@ export class Session {
     registrations.claim(id, pattern, () =>
       this.#options.ctx.events.on(pattern as EventName, listener as never, { replay }),
     );
-    listening(id);
+    listening(id, replay === 0);
   }
 
   #track(work: number, label: string): void {
-    if (this.#work.size >= MAX_REGISTRATIONS) return;
+    if (this.#work.has(work) || this.#work.size >= MAX_REGISTRATIONS) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#work.set(work, resolve);
     void this.#options.ctx.track(label, promise);

@@ -55,7 +55,7 @@ export class TraceBridge {
   }
 
   #hold(span: number, held: PromiseWithResolvers<void> | undefined, enter: (adopt: () => void) => void): void {
-    if (this.#open.size >= MAX_REGISTRATIONS) return;
+    if (this.#open.has(span) || this.#open.size >= MAX_REGISTRATIONS) return;
     this.#open.set(span, held);
     enter(() => this.#contexts.adopt(span));
   }
