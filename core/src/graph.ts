@@ -20,7 +20,7 @@ export interface Graph {
   readonly dependencies: ReadonlyMap<string, ReadonlySet<string>>;
   /** Names set up together, wave after wave; within one sorted by name. */
   readonly waves: readonly (readonly string[])[];
-  /** Each names the plugin it belongs to. */
+  /** Each names the plugin it belongs to; that of a wrong winner belongs to the configuration. */
   readonly problems: readonly RuntimeError[];
 }
 
@@ -42,12 +42,12 @@ export function checkGraph(
     edges.set(definition.name, resolveRequirements(definition, tokens, problems));
   }
   const required = new Map([...edges].map(([name, { required }]) => [name, required]));
-  const cycle = findCycle(required);
-  if (cycle !== undefined) {
+  const cycles = findCycles(required);
+  for (const cycle of cycles) {
     problems.push(errors.CORE_ERR_GRAPH_CYCLE({ plugin: cycle[0] ?? '', details: { path: cycle.join(' → ') } }));
   }
-  const dependencies = cycle === undefined ? addOptional(required, edges) : required;
-  const waves = cycle === undefined ? toWaves([...definitions.keys()], dependencies) : [];
+  const dependencies = cycles.length === 0 ? addOptional(required, edges) : required;
+  const waves = cycles.length === 0 ? toWaves([...definitions.keys()], dependencies) : [];
   return { providers: new Map([...tokens].map(([id, { provider }]) => [id, provider])), dependencies, waves, problems };
 }
 
@@ -61,18 +61,17 @@ function coreProblems({ definition, trusted }: GraphNode, version: string): Runt
   const { name: plugin, core: range } = definition;
   if (range === undefined) return [];
   // A release candidate of the core counts as the release.
-  if (semver.validRange(range) === null || !semver.satisfies(version, range, { includePrerelease: true })) {
+  const release = semver.coerce(version)?.version ?? version;
+  if (![version, release].some((v) => semver.satisfies(v, range))) {
     return [errors.CORE_ERR_GRAPH_CORE({ plugin, details: { plugin, range, version } })];
   }
   if (trusted) return [];
-  const lowest = semver.minVersion(range);
-  if (lowest === null) return [];
-  const isStable = lowest.major > 0;
-  const breaking = isStable ? `${lowest.major + 1}.0.0` : `0.${lowest.minor + 1}.0`;
-  if (!semver.satisfies(breaking, range)) return [];
+  const { major, minor } = new semver.SemVer(release);
+  const isStable = major > 0;
+  const compatible = isStable ? `>=${major}.0.0-0 <${major + 1}.0.0` : `>=0.${minor}.0-0 <0.${minor + 1}.0`;
+  if (semver.subset(range, compatible, { includePrerelease: true })) return [];
   const part = isStable ? 'a major version' : 'a minor version (below 1.0 each may break)';
-  const suggestion = `^${semver.coerce(version)?.version ?? version}`;
-  return [errors.CORE_ERR_GRAPH_CORE_RANGE({ plugin, details: { plugin, range, part, suggestion } })];
+  return [errors.CORE_ERR_GRAPH_CORE_RANGE({ plugin, details: { plugin, range, part, suggestion: `^${release}` } })];
 }
 
 interface Provided {
@@ -133,8 +132,18 @@ function resolveRequirements(
   return edges;
 }
 
-/** One cycle as a path that ends where it began, or `undefined`. */
-export function findCycle(dependencies: ReadonlyMap<string, ReadonlySet<string>>): readonly string[] | undefined {
+/** Cycles that have no plugin in common, each as a path that ends where it began. */
+function findCycles(dependencies: ReadonlyMap<string, ReadonlySet<string>>): (readonly string[])[] {
+  const cycles: (readonly string[])[] = [];
+  const rest = new Map(dependencies);
+  for (let cycle = findCycle(rest); cycle !== undefined; cycle = findCycle(rest)) {
+    cycles.push(cycle);
+    for (const name of cycle) rest.delete(name);
+  }
+  return cycles;
+}
+
+function findCycle(dependencies: ReadonlyMap<string, ReadonlySet<string>>): readonly string[] | undefined {
   const finished = new Set<string>();
   const visit = (name: string, path: readonly string[]): readonly string[] | undefined => {
     const at = path.indexOf(name);
