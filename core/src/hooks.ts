@@ -260,13 +260,16 @@ class HookSlot {
   }
 
   call(caller: string, args: readonly unknown[]): unknown {
-    if (!traceChannels.hook.hasSubscribers) return this.#execute(caller, args);
-    return this.#options.tracer.span('hook', this.id, caller, () => this.#execute(caller, args), { args: [...args] });
+    this.#executor ??= this.#build();
+    const executor = this.#executor;
+    if (traceChannels.hook.hasSubscribers) return this.#callTraced(executor, caller, args);
+    return this.#isSync ? this.#callSync(executor, args) : this.#callAsync(executor, caller, args);
   }
 
-  #execute(caller: string, args: readonly unknown[]): unknown {
-    this.#executor ??= this.#build();
-    return this.#isSync ? this.#callSync(this.#executor, args) : this.#callAsync(this.#executor, caller, args);
+  #callTraced(executor: Executor, caller: string, args: readonly unknown[]): unknown {
+    const call = (): unknown =>
+      this.#isSync ? this.#callSync(executor, args) : this.#callAsync(executor, caller, args);
+    return this.#options.tracer.span('hook', this.id, caller, call, { args: [...args] });
   }
 
   #callSync({ hook }: Executor, args: readonly unknown[]): unknown {
