@@ -2,8 +2,6 @@
 // gives up when it keeps ending.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { withDeadline } from '../clock.ts';
 import type { AnyContext } from '../context.ts';
 import { errors } from '../core-errors.ts';
@@ -11,32 +9,15 @@ import type { RuntimeEvent } from '../events.ts';
 import { Gate } from '../gate.ts';
 import type { FoundPlugin } from '../loader/types.ts';
 import type { DisposeReason, Handover, PluginInstance } from '../plugin.ts';
-import type { ExitStatus, ManagedProcess } from '../processes/types.ts';
-import { traceChannels } from '../tracing.ts';
 import { Invocations } from './command-bridge.ts';
 import { ContextTable } from './contexts.ts';
 import { type Description, providesOf } from './description.ts';
-import { hostArgv } from './host-argv.ts';
-import { HostLink } from './host-link.ts';
-import {
-  BACKOFF_MS,
-  CRASH_LIMIT,
-  CRASH_WINDOW_MS,
-  type HostLimits,
-  MEMORY_BESIDE_HEAP,
-  MESSAGE_FD,
-  RESTART_WAIT_MS,
-  SYNC_FD,
-} from './limits.ts';
+import { type Incarnation, startIncarnation } from './incarnation.ts';
+import { BACKOFF_MS, CRASH_LIMIT, CRASH_WINDOW_MS, type HostLimits, RESTART_WAIT_MS } from './limits.ts';
 import { type Phase, parseAs, SETUP_RESULT, type SetupResult, type StartMessage } from './messages.ts';
+import { MissedEvents } from './missed-events.ts';
 import { Registrations } from './registrations.ts';
 import { Session } from './session.ts';
-import { createSocketPair } from './socket-pair.ts';
-
-/** One that does not leave at once spins. */
-const STOP_MS = { ask: 500, term: 500 };
-/** Events kept for listeners while the process is started again. */
-const MAX_MISSED = 1024;
 
 export interface PluginHostOptions {
   readonly ctx: AnyContext;
@@ -47,13 +28,6 @@ export interface PluginHostOptions {
   readonly own: Readonly<Record<string, string>>;
   /** Milliseconds that setting up again after a crash may take. */
   readonly setupMs: number;
-}
-
-/** One process and the connection to it. */
-interface Incarnation {
-  readonly child: ManagedProcess;
-  readonly link: HostLink;
-  readonly session: Session;
 }
 
 /** The process that the present work sets up: what it leads to may call into it, although it is not open to others. */
@@ -68,7 +42,7 @@ export class PluginHost {
   /** Closed while there is no process that is set up. */
   readonly #gate: Gate;
   readonly #crashes: number[] = [];
-  readonly #missed: { readonly key: string; readonly event: RuntimeEvent }[] = [];
+  readonly #missed: MissedEvents = new MissedEvents();
   #current: Incarnation | undefined;
   #phases: ReadonlySet<Phase> = new Set();
   /** The setup of the first process succeeded. */
@@ -106,7 +80,8 @@ export class PluginHost {
     const current = this.#current;
     const mayPass = this.#gate.open || settingUp.getStore() === current;
     if (current !== undefined && mayPass) return this.#call(current, method, args, signal);
-    if (this.#gate.state === 'gone' || this.#closing !== undefined) return Promise.reject(this.#crashLoop());
+    if (this.#closing !== undefined) return Promise.reject(this.#unloaded());
+    if (this.#gate.state === 'gone') return Promise.reject(this.#crashLoop());
     const late = (): Error => this.#gone(`it was not back after ${RESTART_WAIT_MS} ms`);
     return this.#gate.pass(RESTART_WAIT_MS, () => this.#toPlugin(method, args, signal), late);
   };
@@ -203,53 +178,14 @@ export class PluginHost {
   }
 
   async #spawn(): Promise<Incarnation> {
-    const { ctx, limits } = { ctx: this.#ctx, limits: this.#options.limits };
-    const messages = await createSocketPair();
-    const sync = await createSocketPair();
-    const incarnation: { current?: Incarnation } = {};
-    let child: ManagedProcess;
-    try {
-      child = await ctx.processes.spawn({
-        // Never that of a process which a reload left parked.
-        key: `plugin-host-${randomBytes(4).toString('hex')}`,
-        kind: 'plugin-host',
-        argv: hostArgv(ctx.name, limits),
-        fds: [
-          { child: MESSAGE_FD, parent: messages.farFd },
-          { child: SYNC_FD, parent: sync.farFd },
-        ],
-        ask: () => incarnation.current?.link.tell('exit', []),
-        stopMs: STOP_MS,
-      });
-    } catch (error) {
-      messages.near.destroy();
-      sync.near.destroy();
-      throw error;
-    } finally {
-      messages.closeFar();
-      sync.closeFar();
-    }
-    const session = this.#createSession();
-    const link = new HostLink({
-      plugin: ctx.name,
-      limits,
-      clock: ctx.clock,
-      messages: messages.near,
-      sync: sync.near,
-      handlers: {
-        call: (method, args, context) => session.call(method, args, context),
-        tell: (method, args, context) => session.tell(method, args, context),
-      },
-      answerSync: (method, args, context) => session.answerSync(method, args, context),
-      tracing: () => Object.values(traceChannels).some((channel) => channel.hasSubscribers),
-      inspect: () => this.#tooLarge(child.pid),
-      onFailure: (error) => this.#ended(created, error),
+    const incarnation = await startIncarnation({
+      ctx: this.#ctx,
+      limits: this.#options.limits,
+      session: this.#createSession(),
+      onEnd: (ended, error) => this.#ended(ended, error),
     });
-    const created: Incarnation = { child, link, session };
-    incarnation.current = created;
-    void child.exited.then((status) => link.fail(this.#gone(describeExit(status))));
-    if (this.#closing !== undefined) link.fail(this.#gone('the plugin is unloaded'));
-    return created;
+    if (this.#closing !== undefined) incarnation.link.fail(this.#unloaded());
+    return incarnation;
   }
 
   #createSession(): Session {
@@ -260,7 +196,10 @@ export class PluginHost {
       invocations: this.#invocations,
       toPlugin: this.#toPlugin,
       deliver: (key, event) => this.#deliver(key, event),
-      listening: (key, wantsMissed) => this.#deliverMissed(key, wantsMissed),
+      listening: (key, wantsMissed) => {
+        const missed = this.#missed.take(key);
+        if (wantsMissed) for (const event of missed) this.#deliver(key, event);
+      },
     });
   }
 
@@ -269,9 +208,7 @@ export class PluginHost {
     // During the claim itself, too: a replay comes while the registration is being made.
     const isListening = this.#registrations.isClaimed(key) || !this.#registrations.has(key);
     if (link === undefined || !isListening) {
-      this.#missed.push({ key, event });
-      // The oldest go, as from the history of a topic.
-      if (this.#missed.length > MAX_MISSED) this.#missed.shift();
+      this.#missed.add(key, event);
       return;
     }
     const { id, topic, data, source } = event;
@@ -283,22 +220,6 @@ export class PluginHost {
         `event "${topic}" could not be sent to the process of ${this.#ctx.name}`,
       );
     }
-  }
-
-  #deliverMissed(key: string, wanted: boolean): void {
-    const mine = this.#missed.filter((missed) => missed.key === key);
-    if (mine.length === 0) return;
-    this.#missed.splice(0, this.#missed.length, ...this.#missed.filter((missed) => missed.key !== key));
-    if (wanted) for (const { event } of mine) this.#deliver(key, event);
-  }
-
-  #tooLarge(pid: number | undefined): Error | undefined {
-    const used = pid === undefined ? undefined : residentMb(pid);
-    const most = this.#options.limits.memoryMb + MEMORY_BESIDE_HEAP;
-    if (used === undefined || used <= most) return undefined;
-    const { name: plugin } = this.#ctx;
-    const why = `it took ${used} MiB of memory, more than ${most}`;
-    return errors.CORE_ERR_HOST_FLOOD({ plugin, details: { plugin, why } });
   }
 
   // ---- its end --------------------------------------------------------------------------------------------------------
@@ -360,7 +281,7 @@ export class PluginHost {
 
   async #close(): Promise<void> {
     this.#restart?.[Symbol.dispose]();
-    const reason = this.#gone('the plugin is unloaded');
+    const reason = this.#unloaded();
     this.#gate.abandon(() => reason);
     const current = this.#current;
     if (current === undefined) return;
@@ -370,6 +291,10 @@ export class PluginHost {
     this.#current = undefined;
   }
 
+  #unloaded(): Error {
+    return this.#gone('the plugin is unloaded');
+  }
+
   #crashLoop(): Error {
     return this.#gone(`it ended ${CRASH_LIMIT} times within ${CRASH_WINDOW_MS} ms and is not started again`);
   }
@@ -377,19 +302,5 @@ export class PluginHost {
   #gone(how: string, cause?: unknown): Error {
     const { name: plugin } = this.#ctx;
     return errors.CORE_ERR_HOST_GONE({ plugin, details: { plugin, how }, cause });
-  }
-}
-
-function describeExit({ code, signal }: ExitStatus): string {
-  return signal === null ? `exit code ${code}` : `signal ${signal}`;
-}
-
-/** Resident memory in MiB, proc_pid_status(5). */
-function residentMb(pid: number): number | undefined {
-  try {
-    const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1')) ?? [];
-    return kilobytes === undefined ? undefined : Math.round(Number(kilobytes) / 1024);
-  } catch {
-    return undefined;
   }
 }
