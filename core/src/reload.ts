@@ -9,6 +9,7 @@ import { CORE_OWNER, type Kernel } from './kernel.ts';
 import type { AnyPlugin, Handover } from './plugin.ts';
 import type { PluginRecord } from './plugin-record.ts';
 import type { ReloadReport } from './runtime-types.ts';
+import type { Serial } from './serial.ts';
 
 declare module './events.ts' {
   interface EventMap {
@@ -19,6 +20,8 @@ declare module './events.ts' {
 /** What the reloader needs of the runtime. */
 export interface ReloadPort {
   readonly kernel: Kernel;
+  /** Changes of the set of plugins; reloads are among them. */
+  readonly changes: Serial;
   record(name: string): PluginRecord;
   /** Loads the code again. */
   load(record: PluginRecord): Promise<AnyPlugin>;
@@ -42,18 +45,11 @@ interface Swap {
 
 export class Reloader {
   readonly #port: ReloadPort;
-  /** Reloads are serial. */
-  #last: Promise<unknown> = Promise.resolve();
   /** Asked for and not begun. */
   readonly #queued: Map<string, { next: AnyPlugin | undefined; readonly report: Promise<ReloadReport> }> = new Map();
 
   constructor(port: ReloadPort) {
     this.#port = port;
-  }
-
-  /** Resolves when no reload is under way. */
-  async idle(): Promise<void> {
-    await this.#last;
   }
 
   reload(name: string, next: AnyPlugin | undefined): Promise<ReloadReport> {
@@ -62,13 +58,12 @@ export class Reloader {
       queued.next = next;
       return queued.report;
     }
-    const report = this.#last.then(() => {
+    const report = this.#port.changes.run(() => {
       const latest = this.#queued.get(name)?.next;
       this.#queued.delete(name);
       return this.#run(name, latest);
     });
     this.#queued.set(name, { next, report });
-    this.#last = report.catch(() => {});
     return report;
   }
 

@@ -280,6 +280,24 @@ describe('plugins of a running runtime', () => {
     expect(runtime.pluginState('provider')).toBe('ready');
   });
 
+  test('several that are added at once do not undo each other when one fails', async () => {
+    await using runtime = runtimeOf([]);
+    await runtime.start();
+    const broken = definePlugin({
+      name: 'broken',
+      async setup() {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        throw new Error('no');
+      },
+    });
+    const results = await Promise.allSettled(
+      [asPlugin(broken), asPlugin(provider), asPlugin(consumer)].map((p) => runtime.add(p)),
+    );
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled']);
+    expect(await runtime.get(upper).say('x')).toBe('X');
+    expect(runtime.inspect().waves).toEqual([['provider'], ['consumer']]);
+  });
+
   test('a mistyped name is answered with the nearest', async () => {
     await using runtime = runtimeOf([provider]);
     await runtime.start();

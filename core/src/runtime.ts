@@ -38,6 +38,7 @@ import {
   type RuntimeState,
 } from './runtime-types.ts';
 import { Scope } from './scope.ts';
+import { Serial } from './serial.ts';
 import { ServiceTable } from './services.ts';
 import { createStateStore } from './state-store.ts';
 import type { ServiceToken } from './tokens.ts';
@@ -142,6 +143,7 @@ class RuntimeImplementation implements Runtime {
   readonly #entries: Entry[] = [];
   readonly #records: Map<string, PluginRecord> = new Map();
   readonly #reloader: Reloader;
+  readonly #changes: Serial = new Serial();
   #graph: Graph = checkGraph([], CORE_VERSION);
   #state: RuntimeState = 'new';
   #startMs: number | undefined;
@@ -162,6 +164,7 @@ class RuntimeImplementation implements Runtime {
     this.commands = this.#createCommandTable();
     this.#reloader = new Reloader({
       kernel: this.#kernel,
+      changes: this.#changes,
       record: (name) => this.#record(name),
       load: (record) => this.#loadAgain(record),
       check: (next) => this.#checkWith(next),
@@ -194,9 +197,12 @@ class RuntimeImplementation implements Runtime {
     return this.stop();
   }
 
-  async add(source: AnyPlugin | FoundPlugin, settings: PluginSettings = {}): Promise<void> {
+  add(source: AnyPlugin | FoundPlugin, settings: PluginSettings = {}): Promise<void> {
+    return this.#changes.run(() => this.#add(source, settings));
+  }
+
+  async #add(source: AnyPlugin | FoundPlugin, settings: PluginSettings): Promise<void> {
     this.#expect('add()', ['running']);
-    await this.#reloader.idle();
     const name = nameOf(source);
     if (this.#records.has(name)) throw errors.CORE_ERR_PLUGIN_DUPLICATE({ details: { plugin: name } });
     const record = await this.#createRecord(source, settings);
@@ -216,9 +222,12 @@ class RuntimeImplementation implements Runtime {
     }
   }
 
-  async remove(name: string): Promise<void> {
+  remove(name: string): Promise<void> {
+    return this.#changes.run(() => this.#remove(name));
+  }
+
+  async #remove(name: string): Promise<void> {
     this.#expect('remove()', ['running']);
-    await this.#reloader.idle();
     const record = this.#record(name);
     const dependents = this.#dependents(name);
     if (dependents.length > 0) {
@@ -394,7 +403,7 @@ class RuntimeImplementation implements Runtime {
   async #stop(reason: string): Promise<void> {
     if (this.#starting !== undefined) await this.#starting.catch(() => {});
     if (this.#state === 'failed' || this.#state === 'stopped') return;
-    await this.#reloader.idle();
+    await this.#changes.idle();
     this.#move('stopping');
     this.log.debug({ reason }, 'stopping');
     await this.#unloadAll();
@@ -533,7 +542,7 @@ class RuntimeImplementation implements Runtime {
         // A plugin that is being reloaded adds its commands again in a moment.
         if (commands.find(name) === undefined) {
           const late = (): Error => errors.CORE_ERR_CLOSING({ details: { what: name } });
-          await withDeadline(clock, timeouts.swapMs, this.#reloader.idle(), late);
+          await withDeadline(clock, timeouts.swapMs, this.#changes.idle(), late);
         }
         const command = commands.find(name);
         if (command === undefined) {
