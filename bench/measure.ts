@@ -1,7 +1,7 @@
 // Runs one benchmark: warm-up, then rounds in which ours and the peer take turns, so that a change of the machine's speed
 // meets both.
 
-import { type Benchmark, type Result, ROUND_MS, ROUNDS, type Side, WARM_UP_ROUNDS } from './benchmark.ts';
+import { type Benchmark, type Result, ROUND_MS, ROUNDS, type Side, Timed, WARM_UP_ROUNDS } from './benchmark.ts';
 
 const NS_PER_MS = 1e6;
 
@@ -45,7 +45,7 @@ async function time(side: Side, iterations: number): Promise<number> {
   const startedAt = process.hrtime.bigint();
   const outcome = side(iterations);
   const result = outcome instanceof Promise ? await outcome : outcome;
-  const ns = Number(process.hrtime.bigint() - startedAt);
+  const ns = result instanceof Timed ? result.ns : Number(process.hrtime.bigint() - startedAt);
   if (result === undefined) throw new TypeError('a side must return what depends on its work');
   return ns / iterations;
 }
