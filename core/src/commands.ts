@@ -94,6 +94,7 @@ export type CommandHandler<T extends CommandSpec> = (
 ) => Promise<number | void> | number | void;
 
 export interface CommandRegistry {
+  /** @throws CORE_ERR_COMMAND_USAGE for a spec that is not sound, CORE_ERR_COMMAND_DUPLICATE */
   add<const T extends CommandSpec>(spec: T, handler: CommandHandler<T>): Disposable;
 }
 
@@ -104,6 +105,15 @@ interface CommandEntry {
   readonly plugin: string;
   readonly spec: CommandSpec;
   readonly handler: CommandHandler<CommandSpec>;
+}
+
+/** Why a command could not be parsed or shown in help; found here, it is its author's problem and not the user's. */
+function problemOf({ name, args = [], options = {} }: CommandSpec): string | undefined {
+  if (name.length > MAX_NAME || !NAME.test(name)) return 'its name must be one to four lower-case words';
+  if (args.slice(0, -1).some(({ variadic }) => variadic === true)) return 'only its last argument may be variadic';
+  const shorts = Object.values(options).flatMap(({ short }) => short ?? []);
+  const isOneLetterEach = shorts.every((short) => /^[a-zA-Z]$/.test(short)) && new Set(shorts).size === shorts.length;
+  return isOneLetterEach ? undefined : 'the short form of each option must be a letter of its own';
 }
 
 /** The commands of one runtime. */
@@ -127,18 +137,16 @@ export class CommandHub {
 
   #add(scope: Scope, spec: CommandSpec, handler: CommandHandler<CommandSpec>): Disposable {
     const plugin = scope.owner;
-    if (spec.name.length > MAX_NAME || !NAME.test(spec.name)) {
-      const why = 'its name must be one to four lower-case words';
-      throw errors.CORE_ERR_COMMAND_USAGE({ plugin, details: { command: spec.name, why } });
-    }
+    const why = problemOf(spec);
+    if (why !== undefined) throw errors.CORE_ERR_COMMAND_USAGE({ plugin, details: { command: spec.name, why } });
     const holder = this.#entries.get(spec.name)?.plugin;
     if (holder !== undefined) {
       throw errors.CORE_ERR_COMMAND_DUPLICATE({ plugin, details: { plugin, command: spec.name, holder } });
     }
-    const entry: CommandEntry = { plugin, spec, handler };
-    this.#entries.set(spec.name, entry);
-    return scope.defer(`command ${spec.name}`, () => {
-      if (this.#entries.get(spec.name) === entry) this.#entries.delete(spec.name);
+    const registration = scope.defer(`command ${spec.name}`, () => {
+      this.#entries.delete(spec.name);
     });
+    this.#entries.set(spec.name, { plugin, spec, handler });
+    return registration;
   }
 }
