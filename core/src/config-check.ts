@@ -25,12 +25,13 @@ export async function checkConfig(
 ): Promise<{ readonly config: unknown } | RuntimeError> {
   const { name: plugin, config: schema } = definition;
   const refuse = (why: string): RuntimeError => errors.CORE_ERR_CONFIG({ plugin, details: { plugin, why } });
+  // A plugin whose settings all have defaults needs no entry in the file, or an empty one.
+  const given = raw ?? {};
   if (schema === undefined) {
-    const isEmpty = raw === undefined || (typeof raw === 'object' && raw !== null && Object.keys(raw).length === 0);
+    const isEmpty = typeof given === 'object' && Object.keys(given).length === 0;
     return isEmpty ? { config: undefined } : refuse('it takes none');
   }
-  // A plugin whose settings all have defaults needs no entry in the file.
-  const checked = await checkSchema(schema, raw ?? {});
+  const checked = await checkSchema(schema, given);
   return 'why' in checked ? refuse(checked.why) : { config: checked.value };
 }
 
