@@ -43,6 +43,16 @@ describe('what fits together', () => {
     expect(graph.dependencies.get('shell')).toEqual(new Set(['vmm', 'dbus']));
   });
 
+  test('may have more ways through it than anybody could walk', () => {
+    const [layers, width] = [30, 3];
+    const nodes = Array.from({ length: layers * width }, (_, i) => {
+      const below = Array.from({ length: i < width ? 0 : width }, (_unused, n) => i - (i % width) - width + n);
+      const requires = Object.fromEntries(below.map((n) => [`r${n}`, service(`s${n}`)]));
+      return node(`p${i}`, { requires, provides: [service(`s${i}`)] });
+    });
+    expect(checkGraph(nodes, '1.0.0').waves).toHaveLength(layers);
+  });
+
   test('may require what it provides itself', () => {
     const own = service('own');
     const graph = checkGraph([node('a', { requires: { own }, provides: [own] })], '1.0.0');
