@@ -396,7 +396,8 @@ export const coreErrorTable = {
   // Isolation
   CORE_ERR_HOST_GONE: {
     message: 'the process of plugin {plugin} ended ({how})',
-    remedy: 'It is started again by itself unless it keeps ending; see its log, mend it, then: runtime plugin reload {plugin}',
+    remedy:
+      'It is started again by itself unless it keeps ending; see its log, mend it, then: runtime plugin reload {plugin}',
     grpc: unavailable,
     retryable: true,
   },
@@ -415,6 +416,12 @@ export const coreErrorTable = {
     message: '{plugin} runs in its own process, where {what} is not possible',
     remedy: '{instead}, or set its isolation to in-process.',
     grpc: unimplemented,
+  },
+  CORE_ERR_HOST_SOURCE: {
+    message: '{plugin} was given as an object, which cannot be handed to a process of its own',
+    remedy: 'Give it by path or package name, or set its isolation to in-process.',
+    grpc: failedPrecondition,
+    exit: 2,
   },
 
   // Commands

@@ -200,6 +200,12 @@ describe('start and stop', () => {
     expect(await rejection(runtime.start())).toMatchObject({ code: 'CORE_ERR_SERVICE_NOT_PROVIDED', plugin: 'liar' });
   });
 
+  test('an object is not quietly run in-process when it was to have a process of its own', async () => {
+    const runtime = createRuntime({ log: quietLog() });
+    runtime.use(definePlugin({ name: 'given', setup: () => {} }), { isolation: 'process' });
+    expect(await rejection(runtime.start())).toMatchObject({ code: 'CORE_ERR_HOST_SOURCE', plugin: 'given' });
+  });
+
   test('stop waits for a setup under way, and the start goes no further', async () => {
     const log: string[] = [];
     const finish = Promise.withResolvers<void>();

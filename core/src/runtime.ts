@@ -47,6 +47,7 @@ import { CORE_VERSION } from './version.ts';
 
 declare module './events.ts' {
   interface EventMap {
+    /** The runtime as a whole has moved to another state. */
     'core:runtime-state': { readonly from: RuntimeState; readonly to: RuntimeState };
   }
 }
@@ -434,6 +435,9 @@ class RuntimeImplementation implements Runtime {
 
   async #createRecord(source: AnyPlugin | FoundPlugin, settings: PluginSettings): Promise<PluginRecord> {
     const found = isDefinition(source) ? undefined : source;
+    if (found === undefined && settings.isolation === 'process') {
+      throw errors.CORE_ERR_HOST_SOURCE({ plugin: nameOf(source), details: { plugin: nameOf(source) } });
+    }
     const definition = isDefinition(source) ? source : await this.#load(source, settings);
     const checked = await checkConfig(definition, settings.config);
     if (isProblem(checked)) throw checked;
