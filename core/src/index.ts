@@ -52,7 +52,15 @@ export {
   type Requires,
   type Resolved,
 } from './requirements.ts';
-export type { Lease, LeaseInfo, LeaseRequest, LeaseState, PoolLeases, ResourceAllocator } from './resources.ts';
+export type {
+  AnyPoolToken,
+  Lease,
+  LeaseInfo,
+  LeaseRequest,
+  LeaseState,
+  PoolLeases,
+  ResourceAllocator,
+} from './resources.ts';
 export { createRuntime } from './runtime.ts';
 export * from './runtime-types.ts';
 export { explainIssues, explainStandardIssues, type FoundIssue, formatPath, issuesToText } from './schema-issues.ts';
