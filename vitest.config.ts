@@ -9,7 +9,12 @@ export default defineConfig({
     // A crash in native code (koffi) must cost one file, not the run.
     pool: 'forks',
     execArgv: ['--conditions=@runtime/source', '--expose-gc'],
-    include: ['{core,sdk}/src/**/*.test.ts', 'plugins/*/src/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts'],
+    include: [
+      '{core,sdk}/src/**/*.test.ts',
+      'plugins/*/src/**/*.test.ts',
+      'test/**/*.test.ts',
+      'examples/**/*.test.ts',
+    ],
     testTimeout: 20_000,
   },
 });
