@@ -104,8 +104,11 @@ export type ErrorConstructors<T extends ErrorTable> = {
   readonly [C in keyof T & string]: (options?: ErrorOptions) => RuntimeError<C>;
 };
 
+/** Refuses keys that are no error codes, which an index signature alone would let through. */
+type OnlyCodes<T> = { readonly [C in keyof T]: C extends ErrorCode ? unknown : never };
+
 /** `defineErrors(table).X_ERR_Y({ details })` returns the error; the caller throws it. */
-export function defineErrors<const T extends ErrorTable>(table: T): ErrorConstructors<T> {
+export function defineErrors<const T extends ErrorTable>(table: T & OnlyCodes<T>): ErrorConstructors<T> {
   const out: Record<string, (options?: ErrorOptions) => RuntimeError> = {};
   for (const [code, spec] of Object.entries<ErrorSpec>(table)) {
     out[code] = (options) => new RuntimeError(code, spec, options);

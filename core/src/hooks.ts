@@ -52,14 +52,17 @@ export interface HookBus {
   /** @throws CORE_ERR_HOOK_KIND, CORE_ERR_HOOK_ORDER */
   tap<K extends HookKind, A extends readonly unknown[], R>(
     hook: HookToken<K, A, R>,
-    fn: TapFunction<K, A, R>,
+    fn: NoInfer<TapFunction<K, A, R>>,
     options?: TapOptions,
   ): Disposable;
   /**
    * A failing tap ends the call with CORE_ERR_TAP_FAILED (which names the plugin; the cause is what it threw), a late one
    * with CORE_ERR_TAP_TIMEOUT. In a parallel hook all taps run to their end, and several failures make an AggregateError.
    */
-  call<K extends HookKind, A extends readonly unknown[], R>(hook: HookToken<K, A, R>, ...args: A): CallResult<K, A, R>;
+  call<K extends HookKind, A extends readonly unknown[], R>(
+    hook: HookToken<K, A, R>,
+    ...args: NoInfer<A>
+  ): CallResult<K, A, R>;
 }
 
 type AnyToken = Pick<HookToken<HookKind, readonly unknown[], unknown>, 'id' | 'hookKind' | 'args'>;
