@@ -28,11 +28,9 @@ export const TRANSITIONS: { readonly [S in PluginState]: readonly PluginState[] 
   failed: ['disposing', 'setup', 'loading', 'disposed'],
 };
 
-/** States in which a plugin answers service calls and taps. */
-export const SERVING: ReadonlySet<PluginState> = new Set(['waiting', 'ready', 'setup']);
-
 declare module './events.ts' {
   interface EventMap {
+    /** A plugin has moved to another state; which moves are legal is in `TRANSITIONS`. */
     'core:plugin-state': { readonly plugin: string; readonly from: PluginState; readonly to: PluginState };
   }
 }
