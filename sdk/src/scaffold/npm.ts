@@ -39,9 +39,10 @@ function explain(file: string, error: ExecFileException, output: string): string
   return lines.slice(-SHOWN_LINES).join('\n') || error.message;
 }
 
-/** Without what an outer `npm run` sets: it would be taken for the configuration of the inner one. */
+/** Without what an outer `npm run` says of its own package; npm's configuration stays. */
 function environment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)));
+  const ofOuter = /^npm_(?:package_|lifecycle_|command$|config_local_prefix$)/;
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ofOuter.test(name)));
 }
 
 /** PATH as the user's shell has it, without the folders that `npm run` puts before it. */
