@@ -2,7 +2,7 @@ import { definePlugin, defineState, type Lease } from '@runtime/sdk';
 import { z } from 'zod';
 import { examplePluginBeforeGreet, examplePluginSeats, examplePluginService, type Guest, SEATS } from './contract.ts';
 
-/** `example-plugin:` in the configuration of the runtime. Unknown keys are refused. */
+/** `settings.example-plugin.config` in the configuration of the runtime. Unknown keys are refused. */
 const config = z.strictObject({
   greeting: z.string().min(1).default('Hello'),
 });
@@ -13,7 +13,7 @@ const state = defineState({ schema: 1, validate: z.object({ guests: z.array(z.st
 export default definePlugin({
   name: 'example-plugin',
   provides: [examplePluginService],
-  config: config.prefault({}),
+  config,
   state,
 
   setup(ctx) {
@@ -72,7 +72,8 @@ export default definePlugin({
     );
 
     return {
-      ready: () => ctx.log.info('ready'),
+      // All plugins are set up: the time to open sockets and to call others.
+      ready: () => ctx.log.info({ seats: SEATS }, 'open'),
       snapshot: () => ({ guests: [...seats.keys()] }),
     };
   },
