@@ -68,7 +68,8 @@ export class AdoptedProcess implements Incarnation {
   async signalGroup(signal: NodeJS.Signals): Promise<void> {
     if (!this.#live) return;
     // One by one: the number of a group could change hands between a look at it and kill(2).
-    for (const member of await members(this.identity)) signalProcess(member, signal, this.#native);
+    const others = (await members(this.identity)).filter(({ pid }) => pid !== this.identity.pid);
+    for (const target of [this.identity, ...others]) signalProcess(target, signal, this.#native);
   }
 
   release(): void {

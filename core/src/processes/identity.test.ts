@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import { bootId, identify, isAlive, parseStat, readStat } from './identity.ts';
+import { bootId, identify, isAlive, parseStat, readStat, ticksNow } from './identity.ts';
 
 test('a name with blanks and parentheses does not shift the fields', () => {
   const rest = 'S 1 4 5 0 -1 4194304 100 0 0 0 0 0 0 0 20 0 1 0 197190 3133440';
@@ -41,4 +41,15 @@ test('a process that ended is not alive', async () => {
   await once(child, 'exit');
   expect(isAlive(it)).toBe(false);
   expect(readStat(it.pid)).toBeUndefined();
+});
+
+test('whatever has started did so no later than now', async () => {
+  for (let n = 0; n < 50; n += 1) {
+    const child = spawn('/bin/true');
+    const start = identify(child.pid ?? 0)?.start ?? Number.NaN;
+    const now = ticksNow();
+    expect(start).toBeLessThanOrEqual(now);
+    expect(now - start).toBeLessThan(1000);
+    await once(child, 'exit');
+  }
 });

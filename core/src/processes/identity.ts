@@ -75,5 +75,6 @@ const TICKS_PER_SECOND = 100;
 
 /** Clock ticks since boot; a process that starts later has a `start` of at least this. */
 export function ticksNow(): number {
-  return Math.floor(Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * TICKS_PER_SECOND);
+  // Seconds with two decimals, rounded down by the kernel as `start` is; the product is whole but for its last bits.
+  return Math.round(Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * TICKS_PER_SECOND);
 }

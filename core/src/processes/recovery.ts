@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { AdoptedProcess } from './adopted.ts';
 import { Child, type ProcessWorld } from './child.ts';
 import { members, signalProcess } from './descendants.ts';
-import { bootId, isAlive, type ProcessIdentity, ticksNow } from './identity.ts';
+import { bootId, isAlive, type ProcessIdentity } from './identity.ts';
 import type { ProcessRecord } from './records.ts';
 
 /** Milliseconds for an orphan to end after SIGKILL. */
@@ -52,9 +52,8 @@ function adopt(world: ProcessWorld, record: ProcessRecord): Child | undefined {
 /** With its group: while the leader lives, the number of the group is its own. */
 async function endOrphan(world: ProcessWorld, identity: ProcessIdentity): Promise<void> {
   const group = await members(identity);
-  for (const member of group) signalProcess(member, 'SIGKILL', world.native);
+  for (const target of [identity, ...group]) signalProcess(target, 'SIGKILL', world.native);
   const until = performance.now() + KILL_MS;
   while (isAlive(identity) && performance.now() < until) await pause(LOOK_MS);
-  if (isAlive(identity))
-    world.log.error({ pid: identity.pid, at: ticksNow() }, 'an orphan does not end, even after SIGKILL');
+  if (isAlive(identity)) world.log.error({ pid: identity.pid }, 'an orphan does not end, even after SIGKILL');
 }

@@ -64,6 +64,10 @@ export interface SpawnPlan {
   readonly rlimits: readonly Rlimit[];
 }
 
+/**
+ * Asked before a child is started, also before each restart. A tap returns a changed copy of the plan, or nothing; one that
+ * throws keeps the child from starting.
+ */
 export const beforeSpawn: HookToken<'waterfall', readonly [plan: SpawnPlan], SpawnPlan> = defineHook<
   readonly [plan: SpawnPlan],
   SpawnPlan
@@ -142,9 +146,13 @@ export interface ProcessSupervisor {
 
 declare module '../events.ts' {
   interface EventMap {
+    /** A child was started; it is not ready yet. Each restart is a start of its own. */
     'process:started': { readonly plugin: string; readonly key: string; readonly kind: string; readonly pid: number };
+    /** A child is ready, by the signal its plugin asked for. */
     'process:ready': { readonly plugin: string; readonly key: string; readonly pid: number };
+    /** A detached child of an earlier runtime was found again. */
     'process:adopted': { readonly plugin: string; readonly key: string; readonly pid: number };
+    /** A child has ended. `code` or `signal` is `null`, as waitpid(2) tells. */
     'process:exited': {
       readonly plugin: string;
       readonly key: string;
@@ -154,6 +162,7 @@ declare module '../events.ts' {
       /** It was asked to end. */
       readonly expected: boolean;
     };
+    /** A child ended too often and is not started again. */
     'process:crash-loop': { readonly plugin: string; readonly key: string; readonly count: number };
   }
 }
