@@ -1,5 +1,5 @@
 // @ts-check
-// What `npm start`, `npm test`, `npm run check` and `npm run bench` run. From a fresh clone it first does all the
+// What `npm start`, `npm test` and `npm run check`, `bench` and `docs` run. From a fresh clone it first does all the
 // set-up: packages, the right Node, Debian packages. Plain JavaScript that runs on Node 18, without any package.
 
 import { spawn } from 'node:child_process';
@@ -16,7 +16,7 @@ const SOURCE_CONDITION = '--conditions=@runtime/source';
 /** A package that could not be installed is not tried again for this long, in ms. */
 const RETRY_MS = 24 * 3_600_000;
 
-/** @typedef {'start' | 'test' | 'check' | 'bench'} Task */
+/** @typedef {'start' | 'test' | 'check' | 'bench' | 'docs'} Task */
 /** @typedef {{ flags: string[], file: string, args: string[] }} Step */
 
 /** @type {Record<Task, (args: string[]) => Step[]>} */
@@ -34,6 +34,7 @@ const TASKS = {
     { flags: [], file: 'node_modules/@biomejs/biome/bin/biome', args: ['check', '--error-on-warnings', ...args] },
   ],
   bench: (args) => [{ flags: [SOURCE_CONDITION, '--expose-gc'], file: 'bench/main.ts', args }],
+  docs: (args) => [{ flags: [SOURCE_CONDITION], file: 'scripts/docs.ts', args }],
 };
 
 /**

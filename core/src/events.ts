@@ -20,6 +20,7 @@ import type { Tracer } from './tracing.ts';
  * ```
  */
 export interface EventMap {
+  /** A listener threw or rejected. Nobody else noticed; the log has it, too. */
   'core:listener-error': { readonly event: string; readonly plugin: string; readonly error: unknown };
 }
 

@@ -13,6 +13,7 @@ import type { Serial } from './serial.ts';
 
 declare module './events.ts' {
   interface EventMap {
+    /** A reload has ended, whatever its outcome. */
     'core:reloaded': ReloadReport;
   }
 }

@@ -93,6 +93,8 @@ export const sdkErrorTable = {
     remedy: 'Use Linux on x86-64, arm64 or riscv64.',
     grpc: unimplemented,
   },
+
+  // Writing plugins
   SDK_ERR_PLUGIN_NAME: {
     message: 'a plugin cannot be called "{name}": {why}',
     remedy: 'Use a name such as {suggestion}.',
@@ -115,6 +117,8 @@ export const sdkErrorTable = {
     remedy: 'In a checkout, mend what npm run check says.',
     grpc: failedPrecondition,
   },
+
+  // The test kit
   SDK_ERR_TEST_PROBLEMS: {
     message: 'the test passed over problems: {problems}',
     remedy: 'Mend them, or name those that are meant: createTestRuntime({ allow: [...] })',

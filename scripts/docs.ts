@@ -1,0 +1,11 @@
+// npm run docs: writes the pages of docs/reference that are made from the code. A test fails while they differ.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makePages, REFERENCE } from './reference/pages.ts';
+
+mkdirSync(REFERENCE, { recursive: true });
+for (const [name, text] of await makePages()) {
+  writeFileSync(join(REFERENCE, name), text);
+  console.log(`docs/reference/${name}`);
+}
