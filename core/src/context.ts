@@ -43,7 +43,7 @@ export function createContext(parts: ContextParts): AnyContext {
     scope,
     signal: scope.signal,
     previous: parts.previous,
-    provide: (token, implementation) => provide(kernel, definition, token.id, implementation),
+    provide: (token, implementation) => provide(kernel, definition, scope, token.id, implementation),
     track: (label, promise) => work.add(label, promise),
     caller: callerOfService,
   } satisfies AnyContext);
@@ -62,7 +62,12 @@ function resolveServices(kernel: Kernel, definition: AnyPlugin): AnyContext['ser
   return Object.freeze(Object.fromEntries(entries)) as AnyContext['services'];
 }
 
-function provide(kernel: Kernel, definition: AnyPlugin, service: string, implementation: object): void {
+function provide(kernel: Kernel, definition: AnyPlugin, scope: Scope, service: string, implementation: object): void {
+  // A setup that comes back after its deadline must not take the place of the instance that was put back.
+  if (scope.closed) {
+    const details = { owner: definition.name, label: `service ${service}` };
+    throw errors.CORE_ERR_SCOPE_CLOSED({ plugin: definition.name, details });
+  }
   const declared = (definition.provides ?? []).some((token) => token.id === service);
   if (!declared) {
     const details = { plugin: definition.name, service };

@@ -199,9 +199,9 @@ interface Queued {
   readonly dispatch: () => void;
 }
 
-/** What a plugin listened to when it was parked, and up to which event. */
+/** The listeners of a plugin that is being reloaded, and the last event they were told. */
 interface Parked {
-  readonly patterns: ReadonlySet<string>;
+  readonly registrations: readonly Registration[];
   readonly upTo: number;
 }
 
@@ -268,20 +268,27 @@ export class EventHub {
     }
   }
 
-  /** Remembers what `owner` listens to, so that its next instance gets the events of the time between. */
+  /**
+   * From now on the listeners of `owner` are told nothing: what they did not see is for its next instance, which gets it
+   * when it listens to the same pattern, or for themselves if they are still there at {@link unpark}.
+   */
   park(owner: string): void {
     // A second instance that failed must not hide what the first one missed.
     if (this.#parked.has(owner)) return;
-    const patterns = new Set<string>();
-    for (const topic of this.#topics.values()) {
-      for (const r of topic.registrations) if (r.owner === owner) patterns.add(r.pattern);
-    }
-    for (const r of this.#wildcards) if (r.owner === owner) patterns.add(r.pattern);
-    this.#parked.set(owner, { patterns, upTo: this.#tracer.nextId() });
+    const all = [...this.#topics.values()].flatMap((topic) => topic.registrations);
+    const registrations = [...new Set([...all, ...this.#wildcards])].filter((r) => r.owner === owner);
+    for (const registration of registrations) registration.after = Number.POSITIVE_INFINITY;
+    this.#parked.set(owner, { registrations, upTo: this.#tracer.nextId() });
   }
 
   unpark(owner: string): void {
+    const parked = this.#parked.get(owner);
     this.#parked.delete(owner);
+    for (const registration of parked?.registrations ?? []) {
+      const topics = this.#topicsOf(registration);
+      const isThere = topics.length > 0 || this.#wildcards.has(registration);
+      if (isThere) this.#replay(registration, topics, 0, parked?.upTo);
+    }
   }
 
   report(): readonly TopicReport[] {
@@ -337,7 +344,9 @@ export class EventHub {
     options.signal?.addEventListener('abort', onAbort, { once: true });
     const topics = this.#attach(registration);
     for (const topic of topics) this.#checkLeak(topic, registration);
-    this.#replay(registration, topics, options.replay ?? 0);
+    const parked = this.#parked.get(scope.owner);
+    const isSuccessor = parked?.registrations.some((r) => r.pattern === pattern) ?? false;
+    this.#replay(registration, topics, options.replay ?? 0, isSuccessor ? parked?.upTo : undefined);
     return subscription;
   }
 
@@ -364,12 +373,20 @@ export class EventHub {
     }
   }
 
-  /** Past events that were asked for, and those that a reload would have made it miss. */
-  #replay(registration: Registration, topics: readonly Topic[], asked: number | true): void {
-    const parked = this.#parked.get(registration.owner);
-    const missedAfter = parked?.patterns.has(registration.pattern) ? parked.upTo : Number.POSITIVE_INFINITY;
+  /** The topics that it is registered with. */
+  #topicsOf(registration: Registration): readonly Topic[] {
+    return [...this.#topics.values()].filter((topic) => topic.registrations.includes(registration));
+  }
+
+  /** Past events that were asked for, and those after `missedAfter`, which a reload would have made it miss. */
+  #replay(
+    registration: Registration,
+    topics: readonly Topic[],
+    asked: number | true,
+    missedAfter: number = Number.POSITIVE_INFINITY,
+  ): void {
     if (asked === 0 && missedAfter === Number.POSITIVE_INFINITY) return;
-    const live = registration.after;
+    const live = this.#tracer.nextId();
     const past: { readonly topic: Topic; readonly event: AnyEvent }[] = [];
     for (const topic of topics) {
       const events = topic.history.list();

@@ -115,6 +115,79 @@ describe('reload', () => {
     expect(seen).toEqual(['new test:tick']);
   });
 
+  /** Counts ticks; takes its time over the snapshot, or over taking it. */
+  function tickCounter(slow: { readonly validateMs?: number; readonly refuse?: boolean } = {}): AnyPlugin {
+    const state = defineState<{ ticks: number }>({
+      schema: 1,
+      validate: {
+        '~standard': {
+          version: 1,
+          vendor: 'test',
+          async validate(value) {
+            await new Promise((resolve) => setTimeout(resolve, slow.validateMs ?? 0));
+            if (slow.refuse === true) return { issues: [{ message: 'no' }] };
+            return { value: value as { ticks: number } };
+          },
+        },
+      },
+    });
+    return definePlugin({
+      name: 'counter',
+      provides: [counter],
+      state,
+      setup(ctx) {
+        let ticks = ctx.previous?.state.ticks ?? 0;
+        ctx.events.on('test:tick', () => {
+          ticks += 1;
+        });
+        ctx.provide(counter, { add: async () => ticks, generation: async () => '' });
+        return { snapshot: () => ({ ticks }) };
+      },
+    }) as unknown as AnyPlugin;
+  }
+
+  test.each([
+    ['swapped', {}],
+    ['kept-old', { refuse: true }],
+  ] as const)('every event counts once, also between snapshot and swap (%s)', async (outcome, variation) => {
+    await using runtime = await started([tickCounter()], { eventHistory: 1_000 });
+    let sent = 0;
+    const timer = setInterval(() => {
+      sent += 1;
+      runtime.events.emit('test:tick', { n: sent });
+    }, 1);
+    try {
+      const report = await runtime.reload('counter', tickCounter({ validateMs: 30, ...variation }));
+      expect(report.outcome).toBe(outcome);
+    } finally {
+      clearInterval(timer);
+    }
+    expect(sent).toBeGreaterThan(0);
+    expect(await runtime.get(counter).add()).toBe(sent);
+  });
+
+  test('a setup that comes back after it was given up provides nothing', async () => {
+    const late = Promise.withResolvers<void>();
+    let refusal: unknown;
+    const zombie = definePlugin({
+      name: 'counter',
+      provides: [counter],
+      async setup(ctx) {
+        await late.promise;
+        try {
+          ctx.provide(counter, { add: async () => 0, generation: async () => 'zombie' });
+        } catch (error) {
+          refusal = error;
+        }
+      },
+    }) as unknown as AnyPlugin;
+    await using runtime = await started([counterPlugin('one')], { timeouts: { setupMs: 30 } });
+    expect((await runtime.reload('counter', zombie)).outcome).toBe('rolled-back');
+    late.resolve();
+    await expect.poll(() => refusal).toMatchObject({ code: 'CORE_ERR_SCOPE_CLOSED' });
+    expect(await runtime.get(counter).generation()).toBe('one');
+  });
+
   test.each([
     ['throws in setup', { setup: () => Promise.reject(new Error('broken')) }, 'rolled-back', 'CORE_ERR_PHASE_FAILED'],
     ['hangs in setup', { setup: () => new Promise<void>(() => {}) }, 'rolled-back', 'CORE_ERR_PHASE_TIMEOUT'],

@@ -138,11 +138,16 @@ export class Reloader {
         if (swap.record.state === 'failed') continue;
         quiet.push(swap);
         await swap.record.quiesce();
+        // An event that the snapshot does not know of must reach the next instance.
+        this.#port.kernel.events.park(swap.record.name);
         swap.handover = await swap.record.snapshot();
         if (swap.handover !== undefined) swap.received = await receiveHandover(swap.next.definition, swap.handover);
       }
     } catch (error) {
-      for (const { record } of quiet.reverse()) await record.resume();
+      for (const { record } of quiet.reverse()) {
+        await record.resume();
+        this.#port.kernel.events.unpark(record.name);
+      }
       throw error;
     }
   }

@@ -271,6 +271,16 @@ describe('plugins of a running runtime', () => {
     expect(await handle.say('again')).toBe('AGAIN');
   });
 
+  test('one that the configuration names as the winner is not removed', async () => {
+    const other = definePlugin({ ...provider, name: 'other' });
+    await using runtime = runtimeOf([provider, other], { winners: { upper: 'provider' } });
+    await runtime.start();
+    await expect(runtime.remove('provider')).rejects.toMatchObject({ code: 'CORE_ERR_GRAPH_WINNER' });
+    expect(await runtime.get(upper).say('x')).toBe('X');
+    await runtime.remove('other');
+    expect(await runtime.get(upper).say('y')).toBe('Y');
+  });
+
   test('one that fails to be added leaves nothing behind', async () => {
     await using runtime = runtimeOf([]);
     await runtime.start();

@@ -235,9 +235,16 @@ class RuntimeImplementation implements Runtime {
       const details = { plugin: name, dependents: dependents.join(', ') };
       throw errors.CORE_ERR_PLUGIN_REQUIRED({ plugin: name, details });
     }
-    await this.#unload(record);
     this.#records.delete(name);
-    this.#adopt(this.#checkWith());
+    let graph: Graph;
+    try {
+      graph = this.#checkWith();
+    } catch (error) {
+      this.#records.set(name, record);
+      throw error;
+    }
+    await this.#unload(record);
+    this.#adopt(graph);
   }
 
   reload(name: string, next?: AnyPlugin): Promise<ReloadReport> {
