@@ -1,7 +1,8 @@
 // A service call through a live handle beside the same call on the object itself; tracing is off.
 
-import { createLogger, createRuntime, definePlugin, defineService } from '@runtime/core';
+import { createLoader, createLogger, createRuntime, definePlugin, defineService, findPlugin } from '@runtime/core';
 import type { Benchmark } from '../benchmark.ts';
+import { makeFolder, writePlugin } from '../fixtures.ts';
 
 interface Adder {
   add(a: number, b: number): Promise<number>;
@@ -19,6 +20,23 @@ const provided: Adder = {
     return a + b;
   },
 };
+
+const PROVIDER = `import { definePlugin, defineService } from '@runtime/sdk';
+
+const adder = defineService<{ add(a: number, b: number): Promise<number> }>('bench-adder', { version: '1.0.0' });
+
+export default definePlugin({
+  name: 'provider',
+  provides: [adder],
+  setup(ctx) {
+    ctx.provide(adder, {
+      async add(a, b) {
+        return a + b;
+      },
+    });
+  },
+});
+`;
 
 const benchmarks: readonly Benchmark[] = [
   {
@@ -61,6 +79,32 @@ const benchmarks: readonly Benchmark[] = [
           return sum;
         },
         end: () => runtime.stop(),
+      };
+    },
+  },
+  {
+    name: 'service-call/isolated',
+    title: 'the same call of a service whose plugin runs in a process of its own',
+    target: { kind: 'none' },
+    async prepare() {
+      const folder = makeFolder();
+      writePlugin(folder.path, { name: 'provider', provides: { 'bench-adder': '1.0.0' }, code: PROVIDER });
+      const places = { cwd: folder.path, runtime: { folders: [], packages: [] }, user: folder.path };
+      const loader = createLoader({ own: { '@runtime/sdk': import.meta.url } });
+      const runtime = createRuntime({ log: createLogger({ level: 'silent' }), loader });
+      await runtime.use(findPlugin('./provider', places), { isolation: 'process' }).start();
+      const handle = runtime.get(adder);
+      return {
+        ours: async (iterations) => {
+          let sum = 0;
+          for (let n = 0; n < iterations; n++) sum = await handle.add(sum & 0xffff, n);
+          return sum;
+        },
+        end: async () => {
+          await runtime.stop();
+          await loader[Symbol.asyncDispose]();
+          folder.remove();
+        },
       };
     },
   },
