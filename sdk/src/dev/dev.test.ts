@@ -303,8 +303,9 @@ describe('watching', () => {
        rmSync('p/src/new', { recursive: true });
        mkdirSync('p/src/new/deep', { recursive: true });
        write('p/src/new/deep/deep.ts', 'export const deep = 6;');
-       while (((await load('./p').catch(() => undefined))?.definition as any)?.setup() !== 6) await seenNow(1);
-       seen.splice(0);
+       await until('// the folder was replaced');
+       print((((await load('./p')).definition) as any).setup());
+       await until('// and all was told');
        write('p/src/new/deep/deep.ts', 'export const deep = 7;');
        print(await seenNow(1));
        const runtime = { plugin: 'p', core: '^0.1.1', source: './src/index.ts' };
@@ -316,6 +317,7 @@ describe('watching', () => {
       expect.stringMatching(/cannot find "\.\/new\/deep\/deep\.ts"/),
       ['p p/src/new/deep/deep.ts'],
       5,
+      6,
       ['p p/src/new/deep/deep.ts'],
       ['p p/package.json'],
     ]);
