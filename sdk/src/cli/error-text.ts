@@ -54,6 +54,7 @@ function lines(error: unknown, options: ErrorTextOptions, depth: number): string
 function headOf(error: unknown, paint: Paint): string {
   if (isRuntimeError(error)) return `${printable(error.message)} ${paint('dim', `[${error.code}]`)}`;
   if (!(error instanceof Error)) return printable(String(error));
+  if (error instanceof AggregateError) return printable(error.message);
   const { code } = error as NodeJS.ErrnoException;
   const name = typeof code === 'string' ? code : error.name === 'Error' ? undefined : error.name;
   return printable(error.message) + (name === undefined ? '' : ` ${paint('dim', `[${name}]`)}`);
@@ -71,7 +72,8 @@ function location(error: Error, { debug }: ErrorTextOptions): readonly string[] 
   const stack = typeof error.stack === 'string' ? error.stack.split('\n') : [];
   const frames = stack.filter((line) => /^\s+at /.test(line)).map((line) => line.trim());
   if (debug === true) return frames;
-  if (isRuntimeError(error)) return [];
+  // Several in one: each of them says where.
+  if (isRuntimeError(error) || error instanceof AggregateError) return [];
   const firstLine = stack[0] ?? '';
   if (/^(?:file:\/\/)?\/.*:\d+$/.test(firstLine)) {
     const end = stack.findIndex((line) => line.includes(error.message.split('\n')[0] ?? ''));
@@ -82,4 +84,4 @@ function location(error: Error, { debug }: ErrorTextOptions): readonly string[] 
 }
 
 /** Frames of core and sdk, in a checkout and installed. */
-const OWN = /\/(?:core|sdk)\/(?:src|dist)\/|\/node_modules\//;
+const OWN = /\/(?:core|sdk)\/(?:src|dist|bin)\/|\/node_modules\//;
