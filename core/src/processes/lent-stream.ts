@@ -3,6 +3,9 @@
 
 import { Readable, Writable } from 'node:stream';
 
+/** What a borrower had taken out of a source and not read; kept here since a source that ended takes nothing back. */
+const unread: WeakMap<Readable, unknown> = new WeakMap();
+
 export class LentReadable extends Readable {
   #source: Readable | undefined;
   #wanted = false;
@@ -21,6 +24,8 @@ export class LentReadable extends Readable {
     // At most one chunk is held here; the rest waits in the source.
     super({ highWaterMark: 1 });
     this.#source = source;
+    if (unread.has(source)) this.push(unread.get(source));
+    unread.delete(source);
     source.on('readable', this.#pump).on('end', this.#end).on('close', this.#end);
     if (source.destroyed || source.readableEnded) this.#end();
   }
@@ -36,8 +41,8 @@ export class LentReadable extends Readable {
     if (source === undefined) return;
     this.#source = undefined;
     source.off('readable', this.#pump).off('end', this.#end).off('close', this.#end);
-    const unread: unknown = this.read();
-    if (unread !== null && !source.destroyed && !source.readableEnded) source.unshift(unread);
+    const rest: unknown = this.read();
+    if (rest !== null) unread.set(source, rest);
   }
 }
 

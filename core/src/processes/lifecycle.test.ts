@@ -101,6 +101,13 @@ test('what a child leaves behind when it ends by itself is ended too', async () 
   expect(isGone(left)).toBe(true);
 });
 
+test('the whole group is told before anything is ended', async () => {
+  const script = `sh -c 'trap "echo told; exit" TERM; echo up; while :; do sleep 0.05; done' & trap : TERM; wait; wait`;
+  const child = await fixture.processes.spawn(shell(script, { ready: { line: /up/ } }));
+  await child.stop();
+  expect(child.log).toContain('told');
+});
+
 test('a child can be stopped while it starts', async () => {
   const spawning = fixture.processes.spawn(shell('exec sleep 600', { ready: 'notify' }));
   const refused = expect(spawning).rejects.toMatchObject({ code: 'CORE_ERR_PROCESS_EXITED' });
@@ -183,7 +190,7 @@ test('an incarnation that does not become ready counts as one that ended', async
   // Ready the first time only.
   const flag = `${fixture.folder}/flag`;
   const child = await fixture.processes.spawn(
-    shell(`[ -e ${flag} ] && exit 0; : > ${flag}; echo ready; exec sleep 600`, {
+    shell(`[ -e ${flag} ] && sleep 0.1 && exit 0; : > ${flag}; echo ready; exec sleep 600`, {
       ready: { line: /ready/ },
       restart: { when: 'on-failure', crashLimit: 3 },
     }),
@@ -211,7 +218,9 @@ test('a child that is told to end while it waits to be started again stays down'
 
 // ---- reload ---------------------------------------------------------------------------------------------------------------
 
-async function reload(): Promise<{ readonly scope: Scope; readonly processes: ProcessFixture['processes'] }> {
+type Instance = Pick<ProcessFixture, 'scope' | 'processes'>;
+
+async function reload(): Promise<Instance> {
   fixture.table.park(PLUGIN);
   await fixture.scope.close();
   const scope = new Scope(PLUGIN);
@@ -287,24 +296,26 @@ test('a pipe is handed on without losing a byte', async () => {
 });
 
 test('nothing of the old code is kept by a child that lives through many reloads', async () => {
-  let next = { scope: fixture.scope, processes: fixture.processes };
-  const gone: WeakRef<object>[] = [];
-  for (let n = 0; n < 50; n += 1) {
+  // In a function of its own, so that no variable of the last round is kept by this one.
+  const liveOnce = async ({ scope, processes }: Instance): Promise<WeakRef<object>> => {
     const code = { weight: new Uint8Array(1000) };
-    const child = await next.processes.spawn({ ...sleeper, stdio: 'pipe', ask: () => void code });
+    const child = await processes.spawn({ ...sleeper, stdio: 'pipe', ask: () => void code });
     void child.exited.then(() => code);
     child.stdout?.on('data', () => code);
     child.stdin?.on('drain', () => code);
-    gone.push(new WeakRef(code));
     fixture.table.park(PLUGIN);
-    await next.scope.close();
+    await scope.close();
+    return new WeakRef(code);
+  };
+  const gone = [await liveOnce(fixture)];
+  while (gone.length < 50) {
     const scope = new Scope(PLUGIN);
-    next = { scope, processes: fixture.table.supervisor(PLUGIN, scope) };
+    gone.push(await liveOnce({ scope, processes: fixture.table.supervisor(PLUGIN, scope) }));
   }
   await until(async () => {
     globalThis.gc?.();
     await new Promise(setImmediate);
-    return gone.filter((ref) => ref.deref() !== undefined).length <= 1;
+    return gone.every((ref) => ref.deref() === undefined);
   });
   await fixture.table.sweep(PLUGIN);
 });

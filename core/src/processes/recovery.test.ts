@@ -192,6 +192,17 @@ test('the children of a runtime that lives are left alone', async () => {
   expect(records()).toHaveLength(1);
 });
 
+test('the group of a child that was found again is told before anything is ended', async () => {
+  const script = `sh -c 'trap "echo told; exit" TERM; echo up; while :; do sleep 0.05; done' & trap : TERM; wait; wait`;
+  await fixture.processes.spawn(shell('vm', script, { detached: true, ready: { line: /up/ } }));
+  await fixture.table.stopAll();
+  fixture = fixture.again();
+  await fixture.table.recover();
+  const [child] = fixture.processes.list();
+  await child?.stop();
+  expect(child?.log).toContain('told');
+});
+
 test('a detached child that never became ready is ended', async () => {
   const unready = await stranger();
   await forge({ process: unready, detached: true, ready: false });
@@ -259,6 +270,9 @@ test('the output of a detached child goes to a file, put aside when it is full',
   // The old "err" lines did not make it ready.
   expect(next.log).toEqual([`pid ${next.pid}`, 'err']);
   expect(readFileSync(`${path}.1`, 'utf8')).toHaveLength(MAX_LOG_FILE + 4);
+  await next.stop();
+  const silent = shell('vm', 'exec sleep 600', { detached: true, ready: { line: /err/ }, readyMs: 100 });
+  await expect(fixture.processes.spawn(silent)).rejects.toMatchObject({ code: 'CORE_ERR_PROCESS_READY' });
 });
 
 test('a detached child may say that it is ready on its descriptor', async () => {
