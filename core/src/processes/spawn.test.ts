@@ -1,8 +1,9 @@
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { fakeClock } from '../test-programs/fake-clock.ts';
 import { type ProcessFixture, processFixture, until } from '../test-programs/process-fixture.ts';
+import { Tracer } from '../tracing.ts';
 import { inheritable } from './descriptor-seal.ts';
 import type { ProcessTableOptions } from './process-table.ts';
 import type { SpawnPlan, SpawnRequest } from './types.ts';
@@ -174,6 +175,52 @@ test('the child is in its cgroup before its program begins', async () => {
   );
   await child.exited;
   expect(child.log[1]).toBe(child.log[0]);
+});
+
+const hierarchy = '/sys/fs/cgroup';
+/** A folder of cgroup v2 or of one controller of v1, where this user may make one. */
+function makeCgroup(): string | undefined {
+  for (const parent of [hierarchy, join(hierarchy, 'unified'), join(hierarchy, 'pids')]) {
+    const folder = join(parent, `runtime-test-${process.pid}`);
+    try {
+      mkdirSync(folder);
+      if (existsSync(join(folder, 'cgroup.procs'))) return folder;
+      rmdirSync(folder);
+    } catch {
+      // Not here, or not allowed.
+    }
+  }
+  return undefined;
+}
+const cgroup = makeCgroup();
+
+test.skipIf(cgroup === undefined)('a real cgroup takes the child in', async () => {
+  const child = await fixture.processes.spawn(shell('exec sleep 60', { cgroup: cgroup ?? '' }));
+  expect(readFileSync(`/proc/${child.pid}/cgroup`, 'latin1')).toContain(`runtime-test-${process.pid}`);
+  await child.stop();
+  rmdirSync(cgroup ?? '');
+});
+
+test('each step of a child is traced', async () => {
+  const tracer = new Tracer('traced');
+  const steps: unknown[] = [];
+  using _subscription = tracer.subscribe(({ kind, phase, name, plugin, detail }) => {
+    if (kind === 'process') steps.push([phase, name, plugin, detail]);
+  });
+  await replaceFixture({ tracer });
+  const child = await fixture.processes.spawn(shell('exec sleep 60'));
+  const { pid } = child;
+  await child.stop();
+  expect(steps).toEqual([
+    ['start', 'demo/child', 'demo', { step: 'start' }],
+    ['point', 'demo/child', 'demo', { state: 'ready', pid }],
+    ['end', 'demo/child', 'demo', undefined],
+    ['start', 'demo/child', 'demo', { step: 'stop' }],
+    ['point', 'demo/child', 'demo', { state: 'stopping', pid }],
+    ['point', 'demo/child', 'demo', { step: 'term', pid }],
+    ['point', 'demo/child', 'demo', { state: 'exited', pid: undefined }],
+    ['end', 'demo/child', 'demo', undefined],
+  ]);
 });
 
 test('the hook sees the plan and what it answers is what is started', async () => {

@@ -10,7 +10,7 @@ export type ReadySignal =
   | 'spawn'
   /** Writes `READY=1\n` to the descriptor named by the variable RUNTIME_READY_FD (as sd_notify does on a socket). */
   | 'notify'
-  /** The first line of its output that matches. */
+  /** The first line of its output that matches; not together with `stdio: 'pipe'`. */
   | { readonly line: RegExp };
 
 /** What becomes of a child that ends without being asked to. */
@@ -26,14 +26,18 @@ export interface RestartPolicy {
   readonly windowMs?: number;
 }
 
-/** A descriptor for the child: its number there, and the one here (left open here; the caller keeps it). */
+/**
+ * A descriptor for the child: its number there (3 to 255), and the one here (left open here; the caller keeps it, for as
+ * long as the child may be started again).
+ */
 export interface ChildFd {
   readonly child: number;
   readonly parent: number;
 }
 
-/** Soft and hard limit; `undefined` leaves it, `'unlimited'` lifts it. As in getrlimit(2). */
+/** Soft and hard limit as in getrlimit(2); `'unlimited'` is RLIM_INFINITY. Raising the hard one needs privileges. */
 export interface Rlimit {
+  /** `RLIMIT_NOFILE` or `nofile`. */
   readonly resource: string;
   readonly soft: bigint | 'unlimited';
   readonly hard: bigint | 'unlimited';
@@ -51,7 +55,10 @@ export interface SpawnPlan {
   /** What sort of process it is (`device`, `renderer`, `9s`, …): what policies are chosen by. */
   readonly kind: string;
   readonly argv: readonly [file: string, ...args: string[]];
-  /** The whole environment; nothing is inherited that is not named here. */
+  /**
+   * The whole environment; nothing is inherited that is not named here. RUNTIME_CHILD is set in any case. With
+   * RUNTIME_READY_FD the child has one more descriptor than `fds` says, of that number: a jail must let it through.
+   */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly fds: readonly ChildFd[];
@@ -90,14 +97,18 @@ export interface SpawnRequest {
   readonly readyMs?: number;
   /** First step of the stop ladder; SIGTERM and SIGKILL follow. Default: nothing but the signals. */
   readonly ask?: (child: ManagedProcess) => void | Promise<void>;
-  /** Milliseconds for each rung: ask, SIGTERM, SIGKILL. Default 2,000 / 3,000 / 2,000. */
+  /** Milliseconds for each rung: ask, SIGTERM and SIGKILL to its process group. Default 2,000 / 3,000 / 2,000. */
   readonly stopMs?: { readonly ask?: number; readonly term?: number; readonly kill?: number };
+  /** For a child that has been ready once; a first start that fails is told to the caller of spawn() instead. */
   readonly restart?: RestartPolicy;
-  /** Lives on when the runtime ends, in whatever way, and is re-adopted by the next. Its output goes to a log file. */
+  /**
+   * Lives on when the plugin is unloaded or the runtime ends, in whatever way, once it is ready; the next runtime finds it
+   * again. Its output goes to a file, which is put aside at its start when it has more than 4 MiB.
+   */
   readonly detached?: boolean;
   /** `pipe`: `child.stdin` and `child.stdout` are the caller's; standard error is still captured. Default `log`. */
   readonly stdio?: 'log' | 'pipe';
-  /** Plain data kept with a detached child in the state directory, and given back at re-adoption. */
+  /** JSON, at most 1 MiB, kept with a detached child in the state directory and given back when it is found again. */
   readonly data?: unknown;
 }
 
@@ -136,8 +147,10 @@ export interface ManagedProcess {
 export interface ProcessSupervisor {
   /**
    * Starts a child and waits until it is ready. When this plugin already holds a live child under `key` (parked by a
-   * reload, or found again after a restart of the runtime), that one is returned instead and nothing is started.
-   * @throws CORE_ERR_SPAWN, CORE_ERR_SPAWN_PLAN, CORE_ERR_PROCESS_READY, CORE_ERR_PROCESS_EXITED
+   * reload, or found again after a restart of the runtime), that one is returned instead and nothing is started: `ask`,
+   * `stopMs` and `restart` count from now on; argv, env, fds, stdio and limits from its next start; kind, data and detached
+   * stay as they are.
+   * @throws CORE_ERR_SPAWN, CORE_ERR_SPAWN_PLAN, CORE_ERR_PROCESS_READY, CORE_ERR_PROCESS_EXITED, CORE_ERR_PROCESS_LIMIT
    */
   spawn(request: SpawnRequest): Promise<ManagedProcess>;
   /** Children of this plugin, detached ones that wait to be claimed included. */

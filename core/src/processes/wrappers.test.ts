@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
+import { quietLog } from '../test-programs/quiet-log.ts';
 import { createPlan } from './plan.ts';
-import { findTool, GATE_LINE, GATE_SHUT, type Wrapped, wrap } from './wrappers.ts';
+import { DeathSignal, findTool, GATE_LINE, GATE_SHUT, type Wrapped, wrap } from './wrappers.ts';
 
 const plan = createPlan({ key: 'k', kind: 'test', argv: ['/bin/echo', 'ran', 'a b', '$HOME', '-n'] }, 'demo', 'c');
 
@@ -42,4 +43,20 @@ test('a program whose runtime died before the signal was set never starts', asyn
   const child = start({ ...wrapped, argv: argv as unknown as Wrapped['argv'] });
   child.stdin?.end(GATE_LINE);
   expect(await outcome(child)).toEqual({ code: GATE_SHUT, said: '' });
+});
+
+test.each([
+  ['is missing', () => undefined],
+  ['cannot do it', () => '/bin/false'],
+])('a setpriv that %s is said once', async (_what, find) => {
+  const log = quietLog();
+  const signal = new DeathSignal(log, find);
+  expect(await Promise.all([signal.setpriv(), signal.setpriv()])).toEqual([undefined, undefined]);
+  expect(log.lines.map(({ level }) => level)).toEqual(['warn']);
+});
+
+test('a setpriv that works is used', async () => {
+  const log = quietLog();
+  expect(await new DeathSignal(log).setpriv()).toBe(setpriv);
+  expect(log.lines).toEqual([]);
 });

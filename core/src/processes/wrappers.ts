@@ -70,10 +70,12 @@ export function findProgram({ argv, cwd, env }: SpawnPlan): { readonly file: str
 /** Path of a `setpriv` that can set the parent-death signal (the one of busybox cannot); found once. */
 export class DeathSignal {
   readonly #log: Logger;
+  readonly #find: (name: string) => string | undefined;
   #setpriv: Promise<string | undefined> | undefined;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, find: (name: string) => string | undefined = findTool) {
     this.#log = log;
+    this.#find = find;
   }
 
   setpriv(): Promise<string | undefined> {
@@ -82,7 +84,7 @@ export class DeathSignal {
   }
 
   async #probe(): Promise<string | undefined> {
-    const file = findTool('setpriv');
+    const file = this.#find('setpriv');
     const works = file !== undefined && (await succeeds(file, ['--pdeathsig', 'KILL', '--', SHELL, '-c', ':']));
     // The signal comes when the thread that forked ends, prctl(2): the one that the runtime lives in.
     if (works) return file;
