@@ -49,7 +49,7 @@ export interface Benchmark {
   prepare(): Sides | Promise<Sides>;
 }
 
-export const ROUNDS = 25;
+export const ROUNDS = 41;
 /** Rounds before those that count. */
 export const WARM_UP_ROUNDS = 5;
 /** Length of a round of one side. */

@@ -39,6 +39,7 @@ const benchmarks: readonly Benchmark[] = [
     peer: 'empty Node',
     target: { kind: 'absolute', atMostNs: 300e6 },
     iterations: 1,
+    rounds: 25,
     prepare() {
       const folder = makeFolder();
       const common = { cwd: ROOT, env: ownEnvironment(folder.path) };
