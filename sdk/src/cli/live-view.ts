@@ -148,7 +148,7 @@ export class LiveView implements Screen {
 
   #draw(): void {
     if (this.#closed) return;
-    const { columns, rows } = this.#out;
+    const { columns, rows } = this.#size();
     const start = this.#toStart();
     const above = this.#takeAbove();
     const lines =
@@ -172,9 +172,14 @@ export class LiveView implements Screen {
 
   /** To the first column of the first line of the block, also when a narrower window has wrapped its lines. */
   #toStart(): string {
-    const { columns } = this.#out;
+    const { columns } = this.#size();
     const height = this.#lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / columns)), 0);
     return height === 0 ? '\r' : `\x1b[${height}A\r`;
+  }
+
+  /** A terminal that does not know its size says 0. */
+  #size(): { readonly columns: number; readonly rows: number } {
+    return { columns: this.#out.columns || 80, rows: this.#out.rows || 24 };
   }
 
   #takeAbove(): string {
