@@ -170,11 +170,6 @@ export class LiveView implements Screen {
     this.#write(`${start}${CLEAR_BELOW}${above}${lines.map((line) => `${line}\n`).join('')}`);
   }
 
-  /** A terminal that has not been told its size (a serial line, a recorder) says 0. */
-  #size(): { readonly columns: number; readonly rows: number } {
-    return { columns: this.#out.columns || 80, rows: this.#out.rows || 24 };
-  }
-
   /** To the first column of the first line of the block, also when a narrower window has wrapped its lines. */
   #toStart(): string {
     const { columns } = this.#size();
