@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { HELLO, Home, ROOT } from './command-line.ts';
 
@@ -102,12 +103,11 @@ describe('runtime --plugins', () => {
       const command = `${process.execPath} --conditions=@runtime/source ${ROOT}/sdk/bin/runtime.mjs --plugins ${HELLO}`;
       const script = ['-qec', `timeout --foreground -s INT 2 ${command}`, '/dev/null'];
       const { stdout } = spawnSync('script', script, {
-        env: { ...home.env, TERM: 'xterm' },
+        env: { ...home.env, TERM: 'xterm', NO_COLOR: '1' },
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'pipe'],
       });
-      expect(stdout).toMatch(/PLUGIN\s+STATE/);
-      expect(stdout).toMatch(/hello\s+ready/);
+      expect(stripVTControlCharacters(stdout)).toMatch(/PLUGIN\s+STATE[^\n]*\n\s*hello\s+ready/);
       // The cursor is hidden while it draws, and shown in the end.
       expect(stdout.lastIndexOf('\x1b[?25h')).toBeGreaterThan(stdout.lastIndexOf('\x1b[?25l'));
     },
