@@ -1,15 +1,10 @@
 // One supervised child through all its incarnations: started, waited for, started again, ended.
 
-import { type Clock, sleep } from '../clock.ts';
+import { sleep } from '../clock.ts';
 import { errors } from '../core-errors.ts';
-import type { EventMap } from '../events.ts';
-import type { NativeHost } from '../host.ts';
 import type { Logger } from '../logging.ts';
 import type { ProcessReport } from '../runtime-types.ts';
-import type { Tracer } from '../tracing.ts';
 import { decideRestart } from './back-off.ts';
-import type { FamilySweeper } from './descendants.ts';
-import type { DescriptorSeal } from './descriptor-seal.ts';
 import { ChildHandle } from './handle.ts';
 import { identify, type ProcessIdentity, ticksNow } from './identity.ts';
 import { describeExit, type Incarnation } from './incarnation.ts';
@@ -18,30 +13,9 @@ import { LaunchedProcess } from './launched.ts';
 import { type LogFile, lastLines, openLogFile } from './log-file.ts';
 import { lastOutput, OutputCapture } from './output.ts';
 import { checkPlan, createPlan } from './plan.ts';
-import { becomesReady } from './readiness.ts';
-import type { RecordStore } from './records.ts';
-import type { ExitStatus, ProcessState, SpawnPlan, SpawnRequest } from './types.ts';
-import type { DeathSignal } from './wrappers.ts';
-
-export type ProcessTopic = Extract<keyof EventMap, `process:${string}`>;
-
-/** What all children of a runtime share. */
-export interface ProcessWorld {
-  readonly instance: string;
-  readonly log: Logger;
-  readonly clock: Clock;
-  readonly tracer: Tracer;
-  readonly emit: <T extends ProcessTopic>(topic: T, data: EventMap[T]) => void;
-  readonly callBeforeSpawn: (plan: SpawnPlan) => Promise<SpawnPlan>;
-  readonly native: NativeHost | undefined;
-  readonly random: () => number;
-  readonly records: RecordStore;
-  readonly sweeper: FamilySweeper;
-  readonly deathSignal: DeathSignal;
-  readonly descriptorSeal: DescriptorSeal;
-  /** Where the output of a detached child goes. */
-  readonly logFile: (plugin: string, key: string) => string;
-}
+import { waitUntilReady } from './readiness.ts';
+import type { ExitStatus, ProcessState, SpawnRequest } from './types.ts';
+import type { ProcessWorld } from './world.ts';
 
 /** A process that was found again; it is ready. */
 export interface Found {
@@ -265,7 +239,7 @@ export class Child {
     emit('process:started', { plugin, key, kind, pid });
     try {
       this.#wanted();
-      await this.#becomesReady(process, request, logFile);
+      await this.#ready(process, request, logFile);
       if (this.detached) await this.#record(process.identity, true);
       this.#wanted();
     } catch (error) {
@@ -283,29 +257,14 @@ export class Child {
     return this.#request;
   }
 
-  async #becomesReady(process: LaunchedProcess, request: SpawnRequest, logFile: LogFile | undefined): Promise<void> {
+  async #ready(child: LaunchedProcess, request: SpawnRequest, logFile: LogFile | undefined): Promise<void> {
     const { ready = 'spawn', readyMs = DEFAULT_READY_MS } = request;
-    const over = new AbortController();
-    const late = Promise.withResolvers<'late'>();
-    const timer = this.#world.clock.after(readyMs, () => late.resolve('late'));
-    try {
-      const outcome = await Promise.race([
-        becomesReady({ child: process, ready, output: this.#output, logFile, signal: over.signal }),
-        process.ended,
-        late.promise,
-      ]);
-      if (outcome === 'late') {
-        const details = { name: this.name, ms: readyMs, output: lastOutput(this.log) };
-        throw errors.CORE_ERR_PROCESS_READY({ plugin: this.plugin, details });
-      }
-      if (outcome !== undefined) {
-        await process.drained();
-        throw this.#gone('before it was ready', outcome);
-      }
-    } finally {
-      timer[Symbol.dispose]();
-      over.abort();
-    }
+    const output = this.#output;
+    const outcome = await waitUntilReady({ child, ready, readyMs, output, logFile, clock: this.#world.clock });
+    if (outcome === 'ready') return;
+    if (outcome === 'ended') throw this.#gone('before it was ready', await child.ended);
+    const details = { name: this.name, ms: readyMs, output: lastOutput(this.log) };
+    throw errors.CORE_ERR_PROCESS_READY({ plugin: this.plugin, details });
   }
 
   /** Waits for the process, if there is one, and for what it left behind to be gone. */

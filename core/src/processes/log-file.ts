@@ -12,6 +12,17 @@ export const MAX_LOG_FILE = 4 * 1024 * 1024;
 /** Bytes from the end that are looked at for its last lines. */
 const TAIL = 64 * 1024;
 
+/** Bytes of a file name, NAME_MAX in limits.h, less what `.log.1` takes. */
+const MAX_STEM = 240;
+
+/** `<plugin>-<key>.log`, with whatever could not be part of a file name as `%XX`; the end of a long one is a hash. */
+export function logFileName(plugin: string, key: string): string {
+  const stem = `${encodeURIComponent(plugin)}-${encodeURIComponent(key)}`;
+  if (stem.length <= MAX_STEM) return `${stem}.log`;
+  const hash = process.getBuiltinModule('node:crypto').createHash('sha256').update(stem).digest('hex').slice(0, 32);
+  return `${stem.slice(0, MAX_STEM - 33)}-${hash}.log`;
+}
+
 export interface LogFile {
   readonly path: string;
   /** Open for appending. */

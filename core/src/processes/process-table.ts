@@ -8,13 +8,15 @@ import type { Logger } from '../logging.ts';
 import type { ProcessReport } from '../runtime-types.ts';
 import type { Scope } from '../scope.ts';
 import type { Tracer } from '../tracing.ts';
-import { Child, type ProcessWorld } from './child.ts';
+import { Child } from './child.ts';
 import { FamilySweeper } from './descendants.ts';
 import { DescriptorSeal } from './descriptor-seal.ts';
+import { logFileName } from './log-file.ts';
 import { checkRequest } from './plan.ts';
 import { RecordStore } from './records.ts';
 import { recoverChildren } from './recovery.ts';
 import type { ManagedProcess, ProcessSupervisor, SpawnPlan, SpawnRequest } from './types.ts';
+import type { ProcessWorld } from './world.ts';
 import { DeathSignal } from './wrappers.ts';
 
 export interface ProcessTableOptions {
@@ -67,8 +69,7 @@ export class ProcessTable {
       sweeper: new FamilySweeper(native),
       deathSignal: new DeathSignal(log),
       descriptorSeal: new DescriptorSeal(log, native),
-      logFile: (plugin, key) =>
-        join(stateDirectory ?? '', 'logs', `${encodeURIComponent(plugin)}-${encodeURIComponent(key)}.log`),
+      logFile: (plugin, key) => join(stateDirectory ?? '', 'logs', logFileName(plugin, key)),
     };
   }
 

@@ -3,6 +3,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Clock } from '../clock.ts';
 import type { LaunchedProcess } from './launched.ts';
 import { LineSplitter, type OutputCapture } from './output.ts';
 import type { ReadySignal } from './types.ts';
@@ -13,7 +14,7 @@ const MAX_MESSAGE = 4096;
 /** Milliseconds between looks at the log file of a detached child. */
 const LOOK_MS = 20;
 
-export interface ReadinessOptions {
+interface ReadinessOptions {
   readonly child: LaunchedProcess;
   readonly ready: ReadySignal;
   readonly output: OutputCapture;
@@ -23,8 +24,30 @@ export interface ReadinessOptions {
   readonly signal: AbortSignal;
 }
 
-/** Resolves when the child says so; when it never does, only the caller's deadline ends the wait. */
-export async function becomesReady({ child, ready, output, logFile, signal }: ReadinessOptions): Promise<void> {
+/** `late`: it still runs, and has not said so within `readyMs`. */
+export async function waitUntilReady(
+  options: Omit<ReadinessOptions, 'signal'> & { readonly readyMs: number; readonly clock: Clock },
+): Promise<'ready' | 'ended' | 'late'> {
+  const { child, readyMs, clock } = options;
+  const over = new AbortController();
+  const late = Promise.withResolvers<'late'>();
+  const timer = clock.after(readyMs, () => late.resolve('late'));
+  try {
+    const outcome = await Promise.race([
+      becomesReady({ ...options, signal: over.signal }).then(() => 'ready' as const),
+      child.ended.then(() => 'ended' as const),
+      late.promise,
+    ]);
+    if (outcome === 'ended') await child.drained();
+    return outcome;
+  } finally {
+    timer[Symbol.dispose]();
+    over.abort();
+  }
+}
+
+/** Resolves when the child says so, if it ever does. */
+async function becomesReady({ child, ready, output, logFile, signal }: ReadinessOptions): Promise<void> {
   if (ready === 'spawn') return;
   if (ready === 'notify') return child.readySocket === undefined ? undefined : notified(child.readySocket, signal);
   // A copy without `g` and `y`, which would make the answer depend on the line before.

@@ -275,6 +275,17 @@ test('the output of a detached child goes to a file, put aside when it is full',
   await expect(fixture.processes.spawn(silent)).rejects.toMatchObject({ code: 'CORE_ERR_PROCESS_READY' });
 });
 
+test('a detached child with the longest and oddest key has a log file, and is found again', async () => {
+  const key = `../${'漢'.repeat(253)}`;
+  await fixture.processes.spawn({
+    ...shell(key, 'echo up; exec sleep 600', { detached: true, ready: { line: /up/ } }),
+  });
+  await fixture.table.stopAll();
+  fixture = fixture.again();
+  await fixture.table.recover();
+  expect(fixture.processes.list()).toMatchObject([{ key, log: ['up'] }]);
+});
+
 test('a detached child may say that it is ready on its descriptor', async () => {
   const script = 'echo "READY=1" >&"$RUNTIME_READY_FD"; exec sleep 600';
   const child = await fixture.processes.spawn(shell('vm', script, { detached: true, ready: 'notify' }));

@@ -2,10 +2,11 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { AdoptedProcess } from './adopted.ts';
-import { Child, type ProcessWorld } from './child.ts';
+import { Child } from './child.ts';
 import { members, signalProcess } from './descendants.ts';
 import { bootId, isAlive, type ProcessIdentity } from './identity.ts';
 import type { ProcessRecord } from './records.ts';
+import type { ProcessWorld } from './world.ts';
 
 /** Milliseconds for an orphan to end after SIGKILL. */
 const KILL_MS = 2000;
