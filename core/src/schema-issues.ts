@@ -66,6 +66,8 @@ function explain(schema: z.core.$ZodType, issue: Issue, prefix: readonly (string
   if (issue.code === 'invalid_union') {
     const branch = likeliest(issue.errors);
     if (branch !== undefined) return branch.flatMap((inner) => explain(schema, inner as Issue, path));
+    const isMissing = issue.errors.every(([first]) => first !== undefined && MISSING.test(first.message));
+    if (isMissing && issue.errors.length > 0) return [{ path, message: 'it is missing', unknownKey: false }];
   }
   return [{ path, message: plain(issue.message), unknownKey: false }];
 }
@@ -78,8 +80,10 @@ function likeliest(branches: readonly (readonly Issue[])[]): readonly Issue[] | 
   return deepest !== undefined && depth(deepest) > 0 ? deepest : undefined;
 }
 
+const MISSING = / received undefined$/;
+
 function plain(message: string): string {
-  if (/ received undefined$/.test(message)) return 'it is missing';
+  if (MISSING.test(message)) return 'it is missing';
   return message.replace(/^Invalid input: /, '').replace(/^Invalid input$/, 'not one of the forms it may have');
 }
 

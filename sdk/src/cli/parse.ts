@@ -1,6 +1,6 @@
 // From the table of commands to what the user typed, through commander.
 
-import type { CommandArgument, CommandOption, CommandSpec } from '@runtime/core';
+import { type CommandArgument, type CommandOption, type CommandSpec, didYouMean } from '@runtime/core';
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { errors } from '../errors.ts';
 import { CLI_COMMANDS, type CliCommand, GLOBAL_OPTIONS } from './command-table.ts';
@@ -75,7 +75,7 @@ export function parseCommandLine(
     }
   }
   program.addHelpText('after', EPILOGUE);
-  run(program, argv, 'runtime', printed);
+  run(program, argv, 'runtime');
   return result ?? { kind: 'text', text: printed.join('') };
 }
 
@@ -115,25 +115,28 @@ export function parseForeign(
     };
     done = { call: callOf(target, spec), globals: merged };
   });
-  run(target, rest, `runtime ${spec.name}`, printed);
+  run(target, rest, `runtime ${spec.name}`);
   return done ?? { text: printed.join('') };
 }
 
-function run(program: Command, argv: readonly string[], name: string, printed: readonly string[]): void {
+function run(program: Command, argv: readonly string[], name: string): void {
   try {
     program.parse(argv, { from: 'user' });
   } catch (e) {
     if (!(e instanceof CommanderError)) throw e;
-    if (e.exitCode === 0 || e.code === 'commander.help') {
-      if (printed.length > 0) return;
-    }
+    // `runtime plugin` asks for help, too.
+    if (e.exitCode === 0 || e.code === 'commander.help') return;
     const why = e.message
       .replace(/^error: /, '')
       .replace(/\n\(Did you mean (.*)\?\)$/, '; did you mean "$1"?')
-      .replaceAll('\n', ' ');
+      .replaceAll('\n', ' ')
+      .replace(/^unknown option '(--[\w-]+).*'$/, (whole, flag: string) => whole + didYouMean(flag, GLOBAL_FLAGS));
     throw errors.SDK_ERR_USAGE({ details: { command: name, why } });
   }
 }
+
+/** commander suggests only what help shows. */
+const GLOBAL_FLAGS: readonly string[] = Object.keys(GLOBAL_OPTIONS).map((key) => `--${flagOf(key)}`);
 
 /** No output and no exit of its own. */
 function prepare(command: Command, { columns, color }: HelpStyle, printed: string[]): Command {
@@ -142,7 +145,7 @@ function prepare(command: Command, { columns, color }: HelpStyle, printed: strin
     .exitOverride()
     .configureOutput({
       writeOut: (text) => printed.push(text),
-      writeErr: () => {},
+      writeErr: (text) => printed.push(text),
       getOutHelpWidth: () => Math.min(columns, 110),
       getOutHasColors: () => color,
     })
@@ -180,12 +183,10 @@ function commandAt(program: Command, name: string, group: string, style: HelpSty
       next = prepare(at.command(word), style, printed).helpOption('-h, --help', 'print this help');
       if (depth === 0) next.helpGroup(`${group}:`);
       if (depth < words.length - 1) {
-        const parent = next;
-        parent
+        next
           .summary(PARENTS[word] ?? '')
           .description(capital(PARENTS[word] ?? ''))
-          .helpCommand(false)
-          .action(() => parent.help());
+          .helpCommand(false);
       }
     }
     at = next;

@@ -41,7 +41,7 @@ async function edit(file: string, decide: (specs: readonly string[]) => Change |
     // Paths stand relative in the file, and are compared as readLayer() gives them.
     list.items = list.items.filter((item, i) => !(isScalar(item) && change.remove(specs[i] ?? String(item.value))));
   }
-  replaceFile(file, document.toString());
+  replaceFile(file, document.toString({ lineWidth: 0 }));
   return true;
 }
 

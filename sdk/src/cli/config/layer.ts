@@ -24,10 +24,13 @@ export function checkLayer(raw: RawLayer): Layer {
   const parsed = layerSchema.safeParse(raw.value);
   if (parsed.success) return { value: parsed.data, origin: (path) => raw.origin(path) };
   const problems = explainIssues(layerSchema, parsed.error).map(({ path, message, unknownKey }) => {
+    const where = raw.where(path, unknownKey);
     const why = unknownKey || path.length === 0 ? message : `${formatPath(path)}: ${message}`;
-    return errors.SDK_ERR_CONFIG({ details: { where: raw.where(path, unknownKey), why } });
+    return { where, error: errors.SDK_ERR_CONFIG({ details: { where, why } }) };
   });
-  throw severalProblems(problems);
+  // As one reads a file: from top to bottom.
+  const inOrder = problems.toSorted((a, b) => a.where.localeCompare(b.where, 'en', { numeric: true }));
+  throw severalProblems(inOrder.map(({ error }) => error));
 }
 
 /** One as itself, several under SDK_ERR_CONFIG_MANY. */
