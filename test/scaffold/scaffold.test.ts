@@ -100,7 +100,7 @@ describe('a new plugin', { timeout: 60_000 }, () => {
     const told = (pattern: RegExp): Promise<void> => until(() => pattern.test(output()), output);
     await runtime(plugin, 'night-watch', 'greet', 'Ada');
     writeFileSync(file, source.replace("'Hello'", "'Good evening'"));
-    await told(/reloaded in \d+ ms \(src\/index\.ts\)/);
+    await told(/changed: src\/index\.ts.*reloaded outcome=swapped/s);
     expect(await runtime(plugin, 'night-watch', 'greet', 'Bob')).toBe('Good evening, Bob!\n');
     writeFileSync(file, `${source}const x = ;`);
     await told(/not reloaded.*index\.ts:\d+:11: Unexpected token/s);
