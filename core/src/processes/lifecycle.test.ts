@@ -102,7 +102,7 @@ test('what a child leaves behind when it ends by itself is ended too', async () 
 });
 
 test('the whole group is told before anything is ended', async () => {
-  const script = `sh -c 'trap "echo told; exit" TERM; echo up; while :; do sleep 0.05; done' & trap : TERM; wait; wait`;
+  const script = `trap : TERM; sh -c 'trap "echo told; exit" TERM; echo up; while :; do sleep 0.05; done' & wait; wait`;
   const child = await fixture.processes.spawn(shell(script, { ready: { line: /up/ } }));
   await child.stop();
   expect(child.log).toContain('told');

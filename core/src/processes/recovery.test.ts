@@ -193,7 +193,7 @@ test('the children of a runtime that lives are left alone', async () => {
 });
 
 test('the group of a child that was found again is told before anything is ended', async () => {
-  const script = `sh -c 'trap "echo told; exit" TERM; echo up; while :; do sleep 0.05; done' & trap : TERM; wait; wait`;
+  const script = `trap : TERM; sh -c 'trap "echo told; exit" TERM; echo up; while :; do sleep 0.05; done' & wait; wait`;
   await fixture.processes.spawn(shell('vm', script, { detached: true, ready: { line: /up/ } }));
   await fixture.table.stopAll();
   fixture = fixture.again();
