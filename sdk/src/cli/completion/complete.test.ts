@@ -58,7 +58,11 @@ describe('completion', () => {
       ['table', 'json', 'yaml'],
     ],
     [['--format=y'], ['--format=yaml']],
-    [['--format', '=', 'y'], ['--format=yaml']],
+    [['--format', '=', 'y'], ['yaml']],
+    [
+      ['--format', '='],
+      ['table', 'json', 'yaml'],
+    ],
     [['trace', '--kind', 'ev'], ['event']],
     [['trace', '--plugin', ''], ['crostini']],
     [

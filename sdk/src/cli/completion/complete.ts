@@ -43,7 +43,9 @@ export async function complete(words: readonly string[], sources: CompletionSour
   const assigned = /^(--[\w-]+)=(.*)$/s.exec(current);
   if (assigned !== null) {
     const key = valueOption(assigned[1], options);
-    return key === undefined ? [] : optionValue(key, options, command, assigned[2] ?? '', `${assigned[1]}=`, sources);
+    // What bash replaces is only what stands behind "=".
+    const prefix = words.at(-1) === current ? `${assigned[1]}=` : '';
+    return key === undefined ? [] : optionValue(key, options, command, assigned[2] ?? '', prefix, sources);
   }
   if (current.startsWith('-')) return starting(optionCandidates(options, command === undefined), current);
   if (command === undefined) return starting(nextWords([...CLI_COMMANDS, ...foreign], operands), current);
@@ -59,7 +61,6 @@ function joinAssignments(words: readonly string[]): readonly string[] {
     if (continues) out[out.length - 1] = last + word;
     else out.push(word);
   }
-  // What bash completes is only the part behind "=".
   return out;
 }
 
