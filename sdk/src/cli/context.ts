@@ -20,6 +20,8 @@ export interface CliContext {
   readonly cwd: string;
   readonly globals: GlobalValues;
   readonly terminal: Terminal;
+  /** Options that stood behind the name of a plugin's command: how an error is printed. */
+  readonly reportAs: (globals: Pick<GlobalValues, 'format' | 'debug'>) => void;
   /** Aborted at the first SIGINT, SIGTERM or SIGHUP, unless the command has taken the signals over. */
   readonly signal: AbortSignal;
 }

@@ -43,6 +43,7 @@ export async function runForeign(context: CliContext, words: readonly string[], 
     await context.terminal.out(parsed.text);
     return 0;
   }
+  context.reportAs(parsed.globals);
   const printer = new CommandPrinter(context.terminal, parsed.globals.format);
   try {
     const code = await host.run(command.name, parsed.call, (item) => printer.print(item));

@@ -34,6 +34,9 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
       cwd: process.cwd(),
       globals: parsed.globals,
       terminal,
+      reportAs: (given) => {
+        globals = given;
+      },
       signal: interrupt.signal,
     };
     process.exitCode = (await dispatch(context, parsed, style, interrupt)) ?? 0;
