@@ -1,6 +1,10 @@
 // The whole plugin graph is checked before anything runs, and every problem is reported at once.
 
-import semver from 'semver';
+// One by one: all of semver is forty modules, which the start would wait for.
+import SemVer from 'semver/classes/semver.js';
+import coerce from 'semver/functions/coerce.js';
+import satisfies from 'semver/functions/satisfies.js';
+import subset from 'semver/ranges/subset.js';
 import { errors } from './core-errors.ts';
 import type { RuntimeError } from './errors.ts';
 import type { AnyPlugin } from './plugin.ts';
@@ -61,15 +65,15 @@ function coreProblems({ definition, trusted }: GraphNode, version: string): Runt
   const { name: plugin, core: range } = definition;
   if (range === undefined) return [];
   // A release candidate of the core counts as the release.
-  const release = semver.coerce(version)?.version ?? version;
-  if (![version, release].some((v) => semver.satisfies(v, range))) {
+  const release = coerce(version)?.version ?? version;
+  if (![version, release].some((v) => satisfies(v, range))) {
     return [errors.CORE_ERR_GRAPH_CORE({ plugin, details: { plugin, range, version } })];
   }
   if (trusted) return [];
-  const { major, minor } = new semver.SemVer(release);
+  const { major, minor } = new SemVer(release);
   const isStable = major > 0;
   const compatible = isStable ? `>=${major}.0.0-0 <${major + 1}.0.0` : `>=0.${minor}.0-0 <0.${minor + 1}.0`;
-  if (semver.subset(range, compatible, { includePrerelease: true })) return [];
+  if (subset(range, compatible, { includePrerelease: true })) return [];
   const part = isStable ? 'a major version' : 'a minor version (below 1.0 each may break)';
   return [errors.CORE_ERR_GRAPH_CORE_RANGE({ plugin, details: { plugin, range, part, suggestion: `^${release}` } })];
 }
@@ -122,7 +126,7 @@ function resolveRequirements(
       continue;
     }
     const { version } = found.token;
-    if (!semver.satisfies(version, range, { includePrerelease: true })) {
+    if (!satisfies(version, range, { includePrerelease: true })) {
       const more = { ...details, provider: found.provider, version };
       problems.push(errors.CORE_ERR_GRAPH_VERSION({ plugin: definition.name, details: more }));
     }
