@@ -15,12 +15,12 @@ afterEach(() => rm(folder, { recursive: true }));
 const packs = { core: '/packs/core.tgz', sdk: '/packs/sdk.tgz' };
 
 test.each([
-  ['hello-world', '/work', '/work/hello-world', 'hello-world', 'hello-world'],
-  ['./plugins/hello', '/work', '/work/plugins/hello', 'hello', 'hello'],
-  ['/elsewhere/hello/', '/work', '/elsewhere/hello', 'hello', 'hello'],
-  ['.', '/work/hello', '/work/hello', 'hello', 'hello'],
-  ['@acme/hello', '/work', '/work/hello', '@acme/hello', 'hello'],
-  ['/work/packages/@acme/hello', '/', '/work/packages/@acme/hello', '@acme/hello', 'hello'],
+  ['hello-world', '/home/ann', '/home/ann/hello-world', 'hello-world', 'hello-world'],
+  ['./plugins/hello', '/home/ann', '/home/ann/plugins/hello', 'hello', 'hello'],
+  ['/elsewhere/hello/', '/home/ann', '/elsewhere/hello', 'hello', 'hello'],
+  ['.', '/home/ann/hello', '/home/ann/hello', 'hello', 'hello'],
+  ['@acme/hello', '/home/ann', '/home/ann/hello', '@acme/hello', 'hello'],
+  ['/home/ann/packages/@acme/hello', '/', '/home/ann/packages/@acme/hello', '@acme/hello', 'hello'],
 ])('%s in %s', (target, cwd, path, packageName, plugin) => {
   expect(parseNames(target, cwd)).toEqual({ folder: path, package: packageName, plugin });
 });
