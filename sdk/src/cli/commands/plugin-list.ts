@@ -1,7 +1,7 @@
 // `runtime plugin list`
 
-import type { FoundPlugin } from '@runtime/core';
-import { findPlugins, listPlugins } from '@runtime/core/loader';
+import type { FoundPlugin, PluginManifest } from '@runtime/core';
+import { findPlugin, findPlugins, listPlugins, type Places } from '@runtime/core/loader';
 import { configOf } from '../app.ts';
 import { withClientIfAny } from '../client.ts';
 import type { CliContext } from '../context.ts';
@@ -59,11 +59,12 @@ export async function run(context: CliContext): Promise<void> {
   }
   for (const { name, version, origin, directory, state, isolation } of running) {
     if (items.has(name)) continue;
+    const manifest = directory === undefined ? undefined : manifestIn(directory, places);
     items.set(name, {
       name,
-      package: null,
+      package: manifest?.package ?? null,
       version,
-      description: '',
+      description: manifest?.description ?? '',
       origin,
       directory: directory ?? null,
       configured: false,
@@ -75,6 +76,15 @@ export async function run(context: CliContext): Promise<void> {
   await printResult(context, rows, () => (rows.length === 0 ? EMPTY : table(rows)));
   for (const error of problemTexts) {
     await context.terminal.err(`${errorText(error, { paint: context.terminal.paintErr })}\n`);
+  }
+}
+
+/** Of a plugin that another process has loaded from a path. */
+function manifestIn(directory: string, places: Places): PluginManifest | undefined {
+  try {
+    return findPlugin(directory, places).manifest;
+  } catch {
+    return undefined;
   }
 }
 
