@@ -42,18 +42,15 @@ export interface Benchmark {
   readonly title: string;
   readonly peer?: string;
   readonly target: Target;
-  /** Iterations of a round; by default as many as fill {@link ROUND_MS}. */
-  readonly iterations?: number;
-  /** Rounds that count; default {@link ROUNDS}. */
-  readonly rounds?: number;
+  /** For what takes long: iterations of a round, and rounds that count. By default as many as fill {@link SHORT}. */
+  readonly plan?: { readonly iterations: number; readonly rounds: number };
   prepare(): Sides | Promise<Sides>;
 }
 
-export const ROUNDS = 41;
-/** Rounds before those that count. */
-export const WARM_UP_ROUNDS = 5;
-/** Length of a round of one side. */
-export const ROUND_MS = 25;
+/** Rounds so short that on a busy machine half of them are not interrupted by somebody else. */
+export const SHORT = { ms: 4, rounds: 201, warmUp: 100 } as const;
+/** Rounds before those that count, where a round takes long. */
+export const LONG_WARM_UP = 5;
 
 /** Nanoseconds for one iteration; medians over the rounds. */
 export interface Result {

@@ -1,17 +1,17 @@
 // Runs one benchmark: warm-up, then rounds in which ours and the peer take turns, so that a change of the machine's speed
 // meets both.
 
-import { type Benchmark, type Result, ROUND_MS, ROUNDS, type Side, Timed, WARM_UP_ROUNDS } from './benchmark.ts';
+import { type Benchmark, LONG_WARM_UP, type Result, SHORT, type Side, Timed } from './benchmark.ts';
 
 const NS_PER_MS = 1e6;
 
 export async function measure(benchmark: Benchmark): Promise<Result> {
   const { ours, peer, end } = await benchmark.prepare();
   try {
-    const iterations = benchmark.iterations ?? (await calibrate(ours));
-    const rounds = benchmark.rounds ?? ROUNDS;
+    const iterations = benchmark.plan?.iterations ?? (await calibrate(ours));
+    const { rounds, warmUp } = benchmark.plan === undefined ? SHORT : { ...benchmark.plan, warmUp: LONG_WARM_UP };
     const times: { readonly ours: number; readonly peer: number }[] = [];
-    for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
+    for (let round = -warmUp; round < rounds; round++) {
       const time = await runRound(ours, peer, iterations, round % 2 === 0);
       if (round >= 0) times.push(time);
     }
@@ -54,8 +54,8 @@ async function calibrate(side: Side): Promise<number> {
   let iterations = 1;
   for (;;) {
     const ms = ((await time(side, iterations)) * iterations) / NS_PER_MS;
-    if (ms >= ROUND_MS) return iterations;
-    const factor = ms < ROUND_MS / 10 ? 10 : Math.min(10, (ROUND_MS / ms) * 1.1);
+    if (ms >= SHORT.ms) return iterations;
+    const factor = ms < SHORT.ms / 10 ? 10 : Math.min(10, (SHORT.ms / ms) * 1.1);
     iterations = Math.ceil(iterations * factor);
   }
 }

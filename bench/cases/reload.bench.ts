@@ -126,8 +126,7 @@ const benchmarks: readonly Benchmark[] = [
     name: 'reload/dev',
     title: 'the same, its two changed files loaded again by the development loader',
     target: { kind: 'absolute', atMostNs: 50e6 },
-    iterations: 1,
-    rounds: 50,
+    plan: { iterations: 1, rounds: 50 },
     async prepare() {
       const folder = makeFolder();
       const write = (step: number): undefined => {

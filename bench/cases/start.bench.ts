@@ -38,8 +38,7 @@ const benchmarks: readonly Benchmark[] = [
     title: '`runtime --plugins ./examples/hello`, from exec to ready',
     peer: 'empty Node',
     target: { kind: 'absolute', atMostNs: 300e6 },
-    iterations: 1,
-    rounds: 25,
+    plan: { iterations: 1, rounds: 25 },
     prepare() {
       const folder = makeFolder();
       const common = { cwd: ROOT, env: ownEnvironment(folder.path) };
@@ -55,8 +54,7 @@ const benchmarks: readonly Benchmark[] = [
     title: '`npm start -- --plugins ./examples/hello`, from exec to ready',
     peer: 'npm start, empty Node',
     target: { kind: 'extra', atMostNs: 300e6 },
-    iterations: 1,
-    rounds: 15,
+    plan: { iterations: 1, rounds: 15 },
     prepare() {
       const folder = makeFolder();
       const env = ownEnvironment(folder.path);
@@ -79,8 +77,7 @@ const benchmarks: readonly Benchmark[] = [
     title: '`runtime --plugins` with 50 plugins from 50 packages in 5 waves, from exec to ready',
     peer: 'empty Node',
     target: { kind: 'none' },
-    iterations: 1,
-    rounds: 15,
+    plan: { iterations: 1, rounds: 15 },
     prepare() {
       const folder = makeFolder();
       const plugins = writeFiftyPlugins(folder.path);
