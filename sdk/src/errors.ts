@@ -94,6 +94,72 @@ export const sdkErrorTable = {
     grpc: unimplemented,
   },
 
+  // Devices
+  SDK_ERR_DEVICE: {
+    message: 'device {device}: {why}',
+    remedy: 'Correct its definition or its options; the guest goes on with what it had.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_DEVICE_LINK: {
+    message: 'the other side of the control channel of device {device} {why}',
+    remedy: 'runtime vm device list shows the state of each device; runtime vm device restart starts one anew.',
+    grpc: unavailable,
+  },
+
+  // Memory, descriptors and rings of Linux
+  SDK_ERR_MAPPING: {
+    message: '{length} bytes at offset {offset} of descriptor {fd} cannot be mapped: {why}',
+    remedy: 'Map 1 byte to 4 GiB that the file holds, at a multiple of the page size; map larger memory in parts.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_MAPPING_CLOSED: {
+    message: 'the mapping of {length} bytes was used after it was unmapped',
+    remedy: 'Keep the mapping until nothing uses it; buffers of an unmapped one are empty.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_WATCH: {
+    message: 'descriptor {fd} cannot be watched: {why}',
+    remedy: 'Watch an open descriptor that epoll(7) takes, once; use the interest of the watch there is.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_SOCKET_ADDRESS: {
+    message: 'a Unix socket cannot be called {path}: {why}',
+    remedy: 'Use a path of 1 to 107 bytes without NUL; a shorter folder helps.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_MESSAGE: {
+    message: 'a message of {bytes} bytes with {fds} descriptors cannot be passed: {why}',
+    remedy: 'Send 1 byte to 16 MiB with at most 253 descriptors.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_URING: {
+    message: 'io_uring cannot be used: {why}',
+    remedy: 'Look at `free` before `prepare`, submit what is prepared, and use a ring only until it is closed.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_ARGUMENT: {
+    message: '{what} cannot be {value}: {why}',
+    remedy: 'Give a value in the range that is documented.',
+    grpc: invalidArgument,
+  },
+
+  // vhost-user
+  SDK_ERR_VHOST_USER_PROTOCOL: {
+    message: 'the peer does not keep to vhost-user: {why}',
+    remedy: 'Connect a front end or back end that does: QEMU, crosvm, cloud-hypervisor, or that of the test kit.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_VHOST_USER_REFUSED: {
+    message: '{request} is refused: {why}',
+    remedy: 'runtime vm device list shows what the device has negotiated; leave out the option that needs this.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_VHOST_USER_CLOSED: {
+    message: 'there is no vhost-user connection for {what}: {why}',
+    remedy: 'Connect again; a front end that listens takes the next connection.',
+    grpc: unavailable,
+  },
+
   // Writing plugins
   SDK_ERR_PLUGIN_NAME: {
     message: 'a plugin cannot be called "{name}": {why}',

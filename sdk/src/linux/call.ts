@@ -3,7 +3,7 @@
 
 import { createRequire } from 'node:module';
 import { getSystemErrorMap } from 'node:util';
-import { isRuntimeError, RuntimeError } from '@runtime/core';
+import { isRuntimeError, RuntimeError } from '@runtime/core/errors';
 import { errors, sdkErrorTable } from '../errors.ts';
 
 type Koffi = typeof import('koffi');
@@ -32,6 +32,21 @@ export function declare<A extends readonly Argument[], R extends number | bigint
   return (...args) => {
     call ??= link<A, R>(prototype);
     return call(...args);
+  };
+}
+
+/**
+ * As declare(), for a function that is called often: what is returned replaces itself through `keep` at its first call,
+ * after which a call costs what koffi takes and no more. Pointers are numbers here ('intptr_t'), see mapping.ts.
+ */
+export function declareHot<A extends readonly number[]>(
+  prototype: string,
+  keep: (linked: (...args: A) => number) => void,
+): (...args: A) => number {
+  return (...args) => {
+    const linked = link<A, number>(prototype);
+    keep(linked);
+    return linked(...args);
   };
 }
 

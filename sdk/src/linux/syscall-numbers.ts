@@ -4,10 +4,21 @@
 
 import { errors } from '../errors.ts';
 
+const SINCE_5 = {
+  pidfd_send_signal: 424,
+  io_uring_setup: 425,
+  io_uring_enter: 426,
+  io_uring_register: 427,
+  pidfd_open: 434,
+  close_range: 436,
+  openat2: 437,
+  pidfd_getfd: 438,
+} as const;
+
 const NUMBERS = {
-  x64: { pidfd_send_signal: 424, pidfd_open: 434, close_range: 436 },
-  arm64: { pidfd_send_signal: 424, pidfd_open: 434, close_range: 436 },
-  riscv64: { pidfd_send_signal: 424, pidfd_open: 434, close_range: 436 },
+  x64: { ...SINCE_5, statx: 332 },
+  arm64: { ...SINCE_5, statx: 291 },
+  riscv64: { ...SINCE_5, statx: 291 },
 } as const;
 
 export type SyscallName = keyof (typeof NUMBERS)['x64'];
