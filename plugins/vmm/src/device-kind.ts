@@ -1,0 +1,55 @@
+// A kind of device has two halves: the definition that runs in the device process, and the runtime's half, which opens
+// what that process works with and answers its requests. The process itself opens nothing.
+
+import type { Logger, ManagedProcess, SpawnRequest } from '@runtime/sdk';
+import type { VirtioDeviceName } from '@runtime/sdk/virtio';
+
+/** Where the code of a device is. */
+export interface DeviceModule {
+  /** Folder of its package, absolute: files in it are loaded anew when they changed. */
+  readonly root: string;
+  /** The module whose default export is the device; absolute. */
+  readonly file: string;
+}
+
+export interface HostRequest {
+  readonly vm: { readonly name: string; readonly directory: string };
+  /** Of the device in its VM: `block0`. */
+  readonly id: string;
+  /** As the description has them. */
+  readonly options: unknown;
+  /** What relative paths of a user are relative to. */
+  readonly cwd: string;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  /** Starts a helper process of this device (passt, …); it ends with the device. */
+  spawn(request: Omit<SpawnRequest, 'key' | 'detached'> & { readonly name: string }): Promise<ManagedProcess>;
+}
+
+/** What the runtime holds for a device as long as it runs. */
+export interface HostHalf {
+  /** For the definition's own schema. */
+  readonly options: unknown;
+  /** Name → descriptor, close-on-exec. They stay open here, so that a process that died can be given them again. */
+  readonly fds: Readonly<Record<string, number>>;
+  /** A request of the device process (`device.request`). Descriptors of the answer are closed here after it was sent. */
+  handle?(
+    method: string,
+    params: unknown,
+    fds: readonly number[],
+  ): Promise<{ readonly value: unknown; readonly fds?: readonly number[] }>;
+  /** A request of a user before it reaches the process: `resize` looks at the file, … Answers the parameters to send. */
+  prepare?(method: string, params: unknown): Promise<unknown>;
+  /** Closes descriptors and removes what was made. */
+  close(): Promise<void>;
+}
+
+export interface DeviceKind {
+  readonly kind: string;
+  readonly type: VirtioDeviceName;
+  readonly module: DeviceModule;
+  /** Left out: options go to the definition as they are, and there are no descriptors. */
+  open?(request: HostRequest): Promise<HostHalf>;
+  /** As `open`, for a device process that outlived the runtime: with the descriptors that it holds. */
+  adopt?(request: HostRequest, fds: Readonly<Record<string, number>>): Promise<HostHalf>;
+}

@@ -1,0 +1,139 @@
+// Device processes, seen from the runtime: started, given their code and descriptors, connected to the machine, and given
+// all of it again when they died. A device whose process is replaced keeps its place in the guest.
+
+import { closeSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger, ProcessSupervisor } from '@runtime/sdk';
+import { listenUnix } from '@runtime/sdk/linux';
+import { deviceProcess, type VirtioDeviceName } from '@runtime/sdk/virtio';
+import type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
+import { DeviceSession } from './device-session.ts';
+import { errors } from './errors.ts';
+
+export interface DeviceSpec {
+  /** Unique in its VM: `block0`. */
+  readonly id: string;
+  /** `block`, `net`, `rng`, `vsock`, …, or a third party's. */
+  readonly kind: string;
+  readonly options: unknown;
+}
+
+export interface VmPlace {
+  readonly name: string;
+  /** For sockets; exists, and only the user may enter it. */
+  readonly directory: string;
+  /** What relative paths in the options are relative to. */
+  readonly cwd: string;
+}
+
+export interface RunningDevice {
+  readonly id: string;
+  readonly kind: string;
+  readonly type: VirtioDeviceName;
+  /** Largest size of each queue. */
+  readonly queueSizes: readonly number[];
+  readonly configSize: number;
+  /**
+   * Listening stream socket on which the machine accepts vhost-user connections: that of each incarnation of the process
+   * waits in its backlog. Inherit it; open until `machineStarted()`.
+   */
+  readonly socketFd: number;
+  readonly socketPath: string;
+  readonly pid: number | undefined;
+  readonly restarts: number;
+  /** What failed for good, if anything. */
+  readonly failure: string | undefined;
+  /** The machine has its own copy of `socketFd`. */
+  machineStarted(): void;
+  describe(): Promise<Readonly<Record<string, unknown>>>;
+  stats(): Promise<Readonly<Record<string, number>>>;
+  /** To the definition's `handle`. */
+  request(method: string, params: unknown): Promise<unknown>;
+  /** Puts the code as it is in the files now into the running process. */
+  reload(): Promise<{ readonly ms: number }>;
+  /** Kills the process and has it come back with its requests in flight. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface DeviceManagerOptions {
+  readonly processes: ProcessSupervisor;
+  readonly log: Logger;
+  /** `undefined`: nobody knows such a kind. */
+  resolve(kind: string): Promise<DeviceKind | undefined>;
+  readonly onRestart: (vm: string, id: string) => void;
+  readonly onFailure: (vm: string, id: string, why: string) => void;
+}
+
+export class DeviceManager {
+  readonly #options: DeviceManagerOptions;
+
+  constructor(options: DeviceManagerOptions) {
+    this.#options = options;
+  }
+
+  /** @throws VMM_ERR_DEVICE_KIND, VMM_ERR_DEVICE, and what opening its files throws */
+  async start(vm: VmPlace, spec: DeviceSpec, signal: AbortSignal): Promise<RunningDevice> {
+    const kind = await this.#kind(spec);
+    const request = this.#request(vm, spec, signal);
+    const half = kind.open === undefined ? plainHalf(spec.options) : await kind.open(request);
+    const paths = socketPaths(vm, spec.id);
+    const sockets: number[] = [];
+    try {
+      for (const path of [paths.control, paths.vhost]) rmSync(path, { force: true });
+      sockets.push(listenUnix(paths.control, { type: 'seqpacket', backlog: 4, mode: 0o600 }));
+      sockets.push(listenUnix(paths.vhost, { type: 'stream', backlog: 4, mode: 0o600 }));
+      const [control = -1, vhost = -1] = sockets;
+      const session = new DeviceSession({ ...this.#options, vm, spec, kind, half, paths, control, vhost });
+      await session.start(deviceProcess(spec.id));
+      return session;
+    } catch (e) {
+      for (const fd of sockets) closeSync(fd);
+      for (const path of [paths.control, paths.vhost]) rmSync(path, { force: true });
+      await half.close();
+      throw e;
+    }
+  }
+
+  /** A device whose process an earlier runtime started. @throws VMM_ERR_DEVICE when it does not answer */
+  async adopt(vm: VmPlace, spec: DeviceSpec, signal: AbortSignal): Promise<RunningDevice> {
+    const kind = await this.#kind(spec);
+    return DeviceSession.adopt(
+      { ...this.#options, vm, spec, kind, paths: socketPaths(vm, spec.id) },
+      this.#request(vm, spec, signal),
+      deviceProcess(spec.id),
+    );
+  }
+
+  async #kind({ id, kind: name }: DeviceSpec): Promise<DeviceKind> {
+    const kind = await this.#options.resolve(name);
+    if (kind === undefined) throw errors.VMM_ERR_DEVICE_KIND({ details: { kind: name, device: id } });
+    return kind;
+  }
+
+  #request(vm: VmPlace, { id, options }: DeviceSpec, signal: AbortSignal): HostRequest {
+    const { processes, log } = this.#options;
+    return {
+      vm,
+      id,
+      options,
+      cwd: vm.cwd,
+      log,
+      signal,
+      spawn: ({ name, ...request }) => processes.spawn({ ...request, key: `${vm.name}/${id}/${name}`, detached: true }),
+    };
+  }
+}
+
+function plainHalf(options: unknown): HostHalf {
+  return { options, fds: {}, close: async () => {} };
+}
+
+export interface SocketPaths {
+  readonly control: string;
+  readonly vhost: string;
+}
+
+function socketPaths({ directory }: VmPlace, id: string): SocketPaths {
+  return { control: join(directory, `${id}.control`), vhost: join(directory, `${id}.vhost`) };
+}

@@ -1,0 +1,267 @@
+// One device and its process, through all incarnations of that process.
+
+import { closeSync, rmSync } from 'node:fs';
+import type { Logger, ManagedProcess, ProcessSupervisor } from '@runtime/sdk';
+import { connectUnix } from '@runtime/sdk/linux';
+import { ControlLink, type DeviceProcess, type VirtioDeviceName } from '@runtime/sdk/virtio';
+import type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
+import type { DeviceSpec, RunningDevice, SocketPaths, VmPlace } from './device-manager.ts';
+import { type DeviceReport, parseLoaded, parseReport } from './device-reports.ts';
+import { errors } from './errors.ts';
+
+/** A device process that dies more often than this within the window stays down. */
+const RESTART = { when: 'always', backoffMs: 10, maxMs: 1_000, crashLimit: 30, windowMs: 10_000 } as const;
+const LOAD_MS = 30_000;
+
+interface Base {
+  readonly processes: ProcessSupervisor;
+  readonly log: Logger;
+  readonly onRestart: (vm: string, id: string) => void;
+  readonly onFailure: (vm: string, id: string, why: string) => void;
+  readonly vm: VmPlace;
+  readonly spec: DeviceSpec;
+  readonly kind: DeviceKind;
+  readonly paths: SocketPaths;
+}
+
+export interface SessionParts extends Base {
+  readonly half: HostHalf;
+  /** The listening sockets; the session's to close. */
+  readonly control: number;
+  /** −1: the machine has it. */
+  readonly vhost: number;
+}
+
+export class DeviceSession implements RunningDevice {
+  readonly id: string;
+  readonly kind: string;
+  readonly type: VirtioDeviceName;
+  queueSizes: readonly number[] = [];
+  configSize = 0;
+  failure: string | undefined;
+  readonly #parts: SessionParts;
+  #vhost: number;
+  #process: ManagedProcess | undefined;
+  #link: ControlLink | undefined;
+  #stopping = false;
+  /** Settles when the present incarnation serves the machine. */
+  #attached: Promise<void> = Promise.resolve();
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts;
+    this.#vhost = parts.vhost;
+    this.id = parts.spec.id;
+    this.kind = parts.spec.kind;
+    this.type = parts.kind.type;
+  }
+
+  /** Takes over a device process that outlived the runtime which started it, with the descriptors that it holds. */
+  static async adopt(base: Base, request: HostRequest, program: DeviceProcess): Promise<DeviceSession> {
+    const { spec, kind, paths } = base;
+    const link = new ControlLink(connectUnix(paths.control, { type: 'seqpacket' }), {
+      name: spec.id,
+      handle: () => Promise.reject(errors.VMM_ERR_DEVICE({ details: { device: spec.id, why: 'is being taken over' } })),
+    });
+    const { value, fds } = await link.request('descriptors', null).finally(() => link[Symbol.dispose]());
+    const names = parseReport({ names: value }).names;
+    const [control = -1, ...others] = fds;
+    const named = Object.fromEntries(names.map((name, at) => [name, others[at] as number]));
+    const half = await (kind.adopt ?? kind.open)?.(request, named);
+    const session = new DeviceSession({
+      ...base,
+      half: half ?? { options: spec.options, fds: named, close: async () => {} },
+      control,
+      vhost: -1,
+    });
+    await session.start(program);
+    return session;
+  }
+
+  get socketFd(): number {
+    return this.#vhost;
+  }
+
+  get socketPath(): string {
+    return this.#parts.paths.vhost;
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  get restarts(): number {
+    return this.#process?.restarts ?? 0;
+  }
+
+  /** Starts the process, or finds it again. */
+  async start({ argv, env }: DeviceProcess): Promise<void> {
+    const { processes, vm, spec, control } = this.#parts;
+    this.#process = await processes.spawn({
+      key: `${vm.name}/${spec.id}`,
+      kind: 'device',
+      argv,
+      env,
+      fds: [{ child: 3, parent: control }],
+      detached: true,
+      restart: RESTART,
+      ask: () => this.#ask(),
+      data: { vm: vm.name, device: spec.id, kind: spec.kind },
+    });
+    void this.#process.exited.then(({ code, signal }) => this.#ended(signal ?? `exit code ${code}`));
+    this.#attached = this.#attach();
+    try {
+      await this.#attached;
+    } catch (e) {
+      this.#stopping = true;
+      await this.#process.stop();
+      throw e;
+    }
+  }
+
+  machineStarted(): void {
+    if (this.#vhost >= 0) closeSync(this.#vhost);
+    this.#vhost = -1;
+  }
+
+  async describe(): Promise<Readonly<Record<string, unknown>>> {
+    const { device, connected } = await this.#report();
+    return { id: this.id, kind: this.kind, pid: this.pid, restarts: this.restarts, connected, ...device };
+  }
+
+  async stats(): Promise<Readonly<Record<string, number>>> {
+    return (await this.#report()).stats;
+  }
+
+  async request(method: string, params: unknown): Promise<unknown> {
+    const ready = await (this.#parts.half.prepare?.(method, params) ?? params);
+    return (await this.#ask1('request', { method, params: ready })).value;
+  }
+
+  async reload(): Promise<{ readonly ms: number }> {
+    const { value } = await this.#ask1('reload', this.#parts.kind.module);
+    return { ms: parseReport({ stats: value }).stats.ms ?? 0 };
+  }
+
+  async restart(): Promise<void> {
+    await this.#attached;
+    this.#process?.kill('SIGKILL');
+    const before = this.#link;
+    // The link notices first; then the next incarnation is given what it needs.
+    while (this.#link === before && !this.#stopping && this.failure === undefined) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await this.#attached;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    await this.#process?.stop();
+    this.#link?.[Symbol.dispose]();
+    this.machineStarted();
+    closeSync(this.#parts.control);
+    for (const path of Object.values(this.#parts.paths)) rmSync(path, { force: true });
+    await this.#parts.half.close();
+  }
+
+  async #ask(): Promise<void> {
+    await this.#link?.request('stop', null).catch(() => {});
+  }
+
+  async #ask1(method: string, params: unknown): Promise<{ readonly value: unknown }> {
+    await this.#attached.catch(() => {});
+    if (this.#link === undefined) {
+      const why = this.failure ?? 'is being started anew';
+      throw errors.VMM_ERR_DEVICE({ details: { device: this.id, why } });
+    }
+    return this.#link.request(method, params);
+  }
+
+  async #report(): Promise<DeviceReport> {
+    return parseReport((await this.#ask1('describe', null)).value);
+  }
+
+  /** Connects to the present incarnation and gives it what it has not got yet. */
+  async #attach(): Promise<void> {
+    const { paths, half, kind, spec } = this.#parts;
+    const link = new ControlLink(connectUnix(paths.control, { type: 'seqpacket' }), {
+      name: this.id,
+      handle: (method, params, fds) => this.#handle(method, params, fds),
+      closed: () => this.#lost(link),
+    });
+    this.#link = link;
+    const report = parseReport((await link.request('describe', null, [], LOAD_MS)).value);
+    if (report.device === undefined) {
+      const names = Object.keys(half.fds);
+      const { value } = await link.request(
+        'load',
+        { id: spec.id, ...kind.module, options: half.options, names },
+        Object.values(half.fds),
+        LOAD_MS,
+      );
+      const loaded = parseLoaded(value);
+      if (loaded.type !== this.type) {
+        const why = `is of type ${loaded.type}, not ${this.type}`;
+        throw errors.VMM_ERR_DEVICE({ details: { device: this.id, why } });
+      }
+      this.queueSizes = loaded.queueSizes;
+      this.configSize = loaded.configSize;
+    } else {
+      this.queueSizes = report.queueSizes;
+      this.configSize = report.configSize;
+    }
+    if (!report.connected) await this.#connectMachine(link);
+  }
+
+  /** The machine listens; a connection waits in its backlog until it is accepted. */
+  async #connectMachine(link: ControlLink): Promise<void> {
+    let fd: number;
+    try {
+      fd = connectUnix(this.#parts.paths.vhost, { type: 'stream' });
+    } catch (e) {
+      // Gone: the machine has ended, and the device is about to be stopped.
+      this.#parts.log.debug({ err: e, device: this.id }, 'the machine takes no connection');
+      return;
+    }
+    try {
+      await link.request('connect', null, [fd]);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async #handle(
+    method: string,
+    params: unknown,
+    fds: readonly number[],
+  ): Promise<{ readonly value: unknown; readonly fds?: readonly number[]; readonly closeFds?: boolean }> {
+    if (method === 'disconnected') {
+      const link = this.#link;
+      if (link !== undefined && !this.#stopping) void this.#connectMachine(link).catch(() => {});
+      return { value: null };
+    }
+    const { half } = this.#parts;
+    const { method: name, params: value } = (params ?? {}) as { method?: unknown; params?: unknown };
+    if (method !== 'device' || typeof name !== 'string' || half.handle === undefined) {
+      for (const fd of fds) closeSync(fd);
+      throw errors.VMM_ERR_DEVICE({ details: { device: this.id, why: `asked for what nobody answers (${method})` } });
+    }
+    return { ...(await half.handle(name, value, fds)), closeFds: true };
+  }
+
+  #lost(link: ControlLink): void {
+    if (this.#link !== link || this.#stopping) return;
+    this.#link = undefined;
+    const { vm, log, onRestart } = this.#parts;
+    this.#attached = this.#attach().then(() => onRestart(vm.name, this.id));
+    this.#attached.catch((err: unknown) => {
+      if (!this.#stopping) log.warn({ err, device: this.id, vm: vm.name }, `device ${this.id} did not come back`);
+    });
+  }
+
+  #ended(why: string): void {
+    if (this.#stopping) return;
+    this.failure = `its process ended too often (${why})`;
+    this.#parts.onFailure(this.#parts.vm.name, this.id, this.failure);
+  }
+}

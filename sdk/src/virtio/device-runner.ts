@@ -1,0 +1,335 @@
+// One device at work: its code, its queues, its configuration space, and the change from one version of its code to the
+// next while the driver goes on. The vhost-user back end drives it on one side, the runtime's control channel on the other.
+
+import { deserialize, serialize } from 'node:v8';
+import type { Handover, SchemaResult } from '@runtime/core';
+import { isRuntimeError } from '@runtime/core/errors';
+import { errors } from '../errors.ts';
+import { watch } from '../linux/watch.ts';
+import type { BackendDevice, QueueStart } from './backend-device.ts';
+import { DeviceConfigSpace, MAX_CONFIG_BYTES } from './config-space.ts';
+import type { AnyDevice, ControlMessage, DeviceContext, DeviceInstance, DeviceLog, DeviceStats } from './device.ts';
+import { COMMON_FEATURES, featureMask } from './device-features.ts';
+import type { IoEngine } from './device-io.ts';
+import { DeviceLoop } from './device-loop.ts';
+import { createVirtqueue, type Virtqueue } from './virtqueue.ts';
+
+/** Finishing what is outstanding before code is replaced, in ms. */
+const QUIESCE_MS = 10_000;
+const DEFAULT_QUEUE_SIZE = 256;
+const MAX_QUEUE_SIZE = 32_768;
+const MAX_QUEUES = 256;
+
+export interface RunnerOptions {
+  readonly id: string;
+  readonly device: AnyDevice;
+  /** As they came; the device's schema checks them. */
+  readonly options: unknown;
+  readonly fds: Readonly<Record<string, number>>;
+  readonly io: IoEngine;
+  readonly log: DeviceLog;
+  request(method: string, params: unknown, fds?: readonly number[]): Promise<ControlMessage>;
+}
+
+/** What the back end offers the runner; set when there is a connection. */
+export interface RunnerLink {
+  notifyConfigChange(): void;
+  queueBroken(index: number): void;
+}
+
+interface Generation {
+  readonly definition: AnyDevice;
+  readonly instance: DeviceInstance<unknown>;
+  readonly abort: AbortController;
+}
+
+export class DeviceRunner implements BackendDevice {
+  readonly id: string;
+  readonly queueCount: number;
+  readonly queueSizes: readonly number[];
+  readonly configSize: number;
+  readonly features: bigint;
+  readonly stats: DeviceStats = {};
+  link: RunnerLink | undefined;
+  readonly #start: RunnerOptions;
+  readonly #options: unknown;
+  readonly #config: DeviceConfigSpace;
+  readonly #loop: DeviceLoop;
+  #generation: Generation;
+  #acked = 0n;
+  #reloads = 0;
+  #failure: string | undefined;
+
+  /** @throws SDK_ERR_DEVICE when the device cannot be one; what its setup throws */
+  static async create(start: RunnerOptions): Promise<DeviceRunner> {
+    return new DeviceRunner(start, await checkOptions(start.device, start.options));
+  }
+
+  private constructor(start: RunnerOptions, options: unknown) {
+    const { device, fds } = start;
+    this.id = start.id;
+    this.#start = start;
+    this.#options = options;
+    const queues = typeof device.queues === 'function' ? device.queues(options) : device.queues;
+    this.queueSizes = queues.map(({ size }) => size ?? DEFAULT_QUEUE_SIZE);
+    this.queueCount = queues.length;
+    this.features = featureMask(device, options, fds) | COMMON_FEATURES;
+    const config = device.config?.(options, fds) ?? new Uint8Array(0);
+    this.configSize = config.length;
+    const problem = this.#problem();
+    if (problem !== undefined) throw errors.SDK_ERR_DEVICE({ details: { device: device.name, why: problem } });
+    this.#config = new DeviceConfigSpace(config, () => this.link?.notifyConfigChange());
+    this.#loop = new DeviceLoop(
+      {
+        process: (queue) => this.#generation.instance.process(queue),
+        complete: (token, result) => this.#generation.instance.complete?.(token, result),
+        failed: (queue, why) => this.#failed(queue, why),
+      },
+      start.io,
+    );
+    this.#generation = this.#setUp(device, undefined);
+  }
+
+  /** For `runtime vm inspect`. */
+  describe(): Readonly<Record<string, unknown>> {
+    const { definition } = this.#generation;
+    return {
+      name: definition.name,
+      type: definition.type,
+      io: this.#start.io.kind,
+      features: `0x${this.#acked.toString(16)}`,
+      reloads: this.#reloads,
+      ...(this.#failure === undefined ? {} : { failure: this.#failure }),
+      queues: this.#loop.queues.map(({ index, size, outstanding, broken, stats }) => ({
+        index,
+        size,
+        outstanding,
+        ...(broken === undefined ? {} : { broken }),
+        ...stats,
+      })),
+    };
+  }
+
+  readConfig(offset: number, length: number): Uint8Array {
+    return this.#config.read(offset, length);
+  }
+
+  writeConfig(offset: number, bytes: Uint8Array): void {
+    if (!this.#config.write(offset, bytes)) return;
+    this.#guarded('configWritten', () => this.#generation.instance.configWritten?.(offset, bytes.length));
+  }
+
+  setFeatures(features: bigint): void {
+    this.#acked = features;
+  }
+
+  startQueue({ setup, kick }: QueueStart): void {
+    const queue = createVirtqueue(setup);
+    this.#loop.add(queue, kick);
+    this.#guarded('started', () => this.#generation.instance.started?.(queue));
+  }
+
+  async stopQueue(index: number): Promise<number> {
+    const queue = await this.#loop.remove(index);
+    if (queue === undefined) return 0;
+    this.#guarded('stopped', () => this.#generation.instance.stopped?.(index));
+    return queue.base();
+  }
+
+  setCall(index: number, fd: number): void {
+    this.#loop.get(index)?.setCall(fd);
+  }
+
+  reset(): void {
+    this.#acked = 0n;
+    this.#guarded('reset', () => this.#generation.instance.reset?.());
+  }
+
+  saveState(): Uint8Array {
+    const { definition, instance } = this.#generation;
+    const state = instance.snapshot?.();
+    return serialize({ schema: definition.state?.schema ?? 0, config: this.#config.bytes, state });
+  }
+
+  loadState(bytes: Uint8Array): void {
+    const saved = deserialize(bytes) as { schema?: unknown; config?: unknown; state?: unknown } | undefined;
+    const { definition } = this.#generation;
+    if (typeof saved?.schema !== 'number' || !(saved.config instanceof Uint8Array)) {
+      throw errors.SDK_ERR_DEVICE({ details: { device: definition.name, why: 'what was to be restored is no state' } });
+    }
+    const previous = handover(definition, { schema: saved.schema, state: saved.state });
+    this.#config.write(0, saved.config.subarray(0, this.configSize));
+    this.#tearDown(this.#generation);
+    this.#generation = this.#setUp(definition, previous);
+    this.#tellStarted();
+  }
+
+  /** A request of the runtime's half. */
+  async handle(method: string, params: unknown, fds: readonly number[]): Promise<unknown> {
+    const { definition, instance } = this.#generation;
+    if (instance.handle === undefined) {
+      throw errors.SDK_ERR_DEVICE({ details: { device: definition.name, why: `it knows no request "${method}"` } });
+    }
+    const answer: unknown = await instance.handle(method, params, fds);
+    this.#loop.schedule();
+    return answer;
+  }
+
+  /**
+   * Puts other code of the same device in the place of the present one. The driver notices nothing but a pause; when the
+   * new code cannot take over, the old one goes on. @throws SDK_ERR_DEVICE, what its setup threw
+   */
+  async replace(device: AnyDevice): Promise<void> {
+    const old = this.#generation;
+    const refuse = (why: string): Error => errors.SDK_ERR_DEVICE({ details: { device: device.name, why } });
+    if (device.type !== old.definition.type) throw refuse(`it is of type ${device.type}, not ${old.definition.type}`);
+    const options = await checkOptions(device, this.#start.options);
+    const offered = featureMask(device, options, this.#start.fds) | COMMON_FEATURES;
+    const missing = this.#acked & this.features & ~offered;
+    if (missing !== 0n) throw refuse(`it lacks the features 0x${missing.toString(16)}, which the driver uses`);
+    await this.#quiesce(old);
+    try {
+      const state = structuredClone(old.instance.snapshot?.());
+      const previous =
+        old.instance.snapshot === undefined
+          ? undefined
+          : { schema: old.definition.state?.schema ?? 0, state, fromVersion: '' };
+      this.#tearDown(old);
+      this.#generation = this.#swapIn(device, old.definition, previous);
+      this.#reloads += 1;
+      this.#failure = undefined;
+      this.#tellStarted();
+    } finally {
+      this.#loop.resume();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#quiesce(this.#generation).catch(() => {});
+    this.#tearDown(this.#generation);
+    this.#start.io[Symbol.dispose]();
+  }
+
+  #swapIn(device: AnyDevice, old: AnyDevice, previous: Handover<unknown> | undefined): Generation {
+    try {
+      return this.#setUp(device, previous === undefined ? undefined : handover(device, previous));
+    } catch (e) {
+      this.#generation = this.#setUp(old, previous);
+      this.#tellStarted();
+      throw e;
+    }
+  }
+
+  #setUp(definition: AnyDevice, previous: Handover<unknown> | undefined): Generation {
+    const abort = new AbortController();
+    const { id, fds, io, log, request } = this.#start;
+    const context: DeviceContext<unknown, unknown> = {
+      id,
+      options: this.#options,
+      fds,
+      config: this.#config,
+      io,
+      stats: this.stats,
+      log,
+      previous,
+      signal: abort.signal,
+      features: () => this.#acked,
+      queue: (index) => this.#loop.get(index),
+      wake: () => this.#loop.schedule(),
+      watch: (fd, interest, fn) => {
+        const watched = watch(fd, interest, () => {
+          fn();
+          this.#loop.turn();
+        });
+        abort.signal.addEventListener('abort', () => watched[Symbol.dispose](), { once: true });
+        return watched;
+      },
+      request,
+    };
+    try {
+      return { definition, instance: definition.setup(context), abort };
+    } catch (e) {
+      abort.abort();
+      throw e;
+    }
+  }
+
+  #tearDown({ instance, abort }: Generation): void {
+    this.#guarded('dispose', () => instance.dispose?.());
+    abort.abort();
+  }
+
+  async #quiesce({ definition, instance }: Generation): Promise<void> {
+    const quiet = (async () => {
+      await instance.quiesce?.();
+      await this.#loop.pause();
+    })();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const why = `it has not finished its requests within ${QUIESCE_MS / 1000} s`;
+      timer = setTimeout(
+        () => reject(errors.SDK_ERR_DEVICE({ details: { device: definition.name, why } })),
+        QUIESCE_MS,
+      );
+    });
+    try {
+      await Promise.race([quiet, late]);
+    } catch (e) {
+      this.#loop.resume();
+      throw e;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #tellStarted(): void {
+    for (const queue of this.#loop.queues) {
+      this.#guarded('started', () => this.#generation.instance.started?.(queue));
+    }
+  }
+
+  #failed(queue: Virtqueue, why: unknown): void {
+    const text = why instanceof Error ? (why.stack ?? why.message) : String(why);
+    this.#failure = `queue ${queue.index}: ${text.split('\n', 1)[0]}`;
+    this.#start.log.warn(`queue ${queue.index} of ${this.id} serves no more: ${text}`);
+    this.link?.queueBroken(queue.index);
+  }
+
+  /** A callback of the device that throws is its own problem. */
+  #guarded(what: string, call: () => void): void {
+    try {
+      call();
+    } catch (e) {
+      const text = isRuntimeError(e) ? e.message : e instanceof Error ? (e.stack ?? e.message) : String(e);
+      this.#start.log.warn(`${what} of ${this.id} threw: ${text}`);
+    }
+  }
+
+  #problem(): string | undefined {
+    if (this.queueCount < 1 || this.queueCount > MAX_QUEUES) return `it must have 1 to ${MAX_QUEUES} queues`;
+    const odd = this.queueSizes.find((size) => size < 1 || size > MAX_QUEUE_SIZE || (size & (size - 1)) !== 0);
+    if (odd !== undefined) return `a queue cannot have size ${odd}: a power of two up to ${MAX_QUEUE_SIZE} can`;
+    if (this.configSize > MAX_CONFIG_BYTES) return `its configuration space is over ${MAX_CONFIG_BYTES} bytes`;
+    return undefined;
+  }
+}
+
+function handover(device: AnyDevice, { schema, state }: { schema: number; state: unknown }): Handover<unknown> {
+  const spec = device.state;
+  const current = spec?.schema ?? 0;
+  if (schema === current || spec?.migrate === undefined) {
+    if (schema !== current) {
+      const why = `it takes state of schema ${current}, not ${schema}`;
+      throw errors.SDK_ERR_DEVICE({ details: { device: device.name, why } });
+    }
+    return { schema, state, fromVersion: '' };
+  }
+  return { schema: current, state: spec.migrate(state, schema), fromVersion: '' };
+}
+
+async function checkOptions(device: AnyDevice, options: unknown): Promise<unknown> {
+  const result: SchemaResult<unknown> = await device.options['~standard'].validate(options);
+  if (result.issues === undefined) return result.value;
+  const why = result.issues.map(({ message, path = [] }) => [...path.map(String), message].join(': ')).join('; ');
+  throw errors.SDK_ERR_DEVICE({ details: { device: device.name, why: `its options are wrong: ${why}` } });
+}

@@ -1,0 +1,185 @@
+// A device process, seen from inside: a control channel to the runtime and a vhost-user connection to the machine, with
+// the device between them. It opens nothing: whatever it works with arrives as a descriptor.
+
+import { closeSync } from 'node:fs';
+import { errors } from '../../errors.ts';
+import { acceptUnix } from '../../linux/unix-socket.ts';
+import { watch } from '../../linux/watch.ts';
+import type { ControlMessage, DeviceLog } from '../device.ts';
+import { createIoEngine } from '../device-io-engine.ts';
+import { DeviceRunner } from '../device-runner.ts';
+import { VhostUserBackend } from '../vhost-user/back-end.ts';
+import { type Answer, ControlLink } from './control-link.ts';
+import { parseLoad, parseReload, parseRequest } from './control-params.ts';
+import { loadDevice } from './device-module.ts';
+
+/** How long a stopping device may finish what is outstanding, in ms. */
+const STOP_MS = 2_000;
+
+export class DeviceHost {
+  readonly #listener: number;
+  readonly #exit: (code: number) => void;
+  #link: ControlLink | undefined;
+  #runner: DeviceRunner | undefined;
+  #backend: VhostUserBackend | undefined;
+  #place: { readonly root: string; readonly file: string } | undefined;
+  #id = 'device';
+  #fds: Readonly<Record<string, number>> = {};
+
+  /**
+   * @param listener a listening SOCK_SEQPACKET socket: the runtime connects, and again when it was restarted
+   * @param exit ends the process
+   */
+  constructor(listener: number, exit: (code: number) => void) {
+    this.#listener = listener;
+    this.#exit = exit;
+    watch(listener, { readable: true }, () => {
+      for (let fd = acceptUnix(listener); fd !== undefined; fd = acceptUnix(listener)) this.#connected(fd);
+    }).ref();
+  }
+
+  /** The newest runtime is the one that counts. */
+  #connected(fd: number): void {
+    const link = new ControlLink(fd, {
+      name: this.#id,
+      handle: (method, params, fds) => this.#handle(method, params, fds),
+      closed: () => {
+        if (this.#link === link) this.#link = undefined;
+      },
+    });
+    this.#link?.[Symbol.dispose]();
+    this.#link = link;
+  }
+
+  async #handle(method: string, params: unknown, fds: readonly number[]): Promise<Answer> {
+    switch (method) {
+      case 'load':
+        return { value: await this.#load(params, fds) };
+      case 'connect':
+        return { value: this.#connect(fds) };
+      case 'reload':
+        closeAll(fds);
+        return { value: await this.#reload(params) };
+      case 'request': {
+        const request = parseRequest(params);
+        return { value: (await this.#device.handle(request.method, request.params, fds)) ?? null };
+      }
+      case 'describe':
+        closeAll(fds);
+        return { value: this.#describe() };
+      case 'descriptors':
+        closeAll(fds);
+        return { value: Object.keys(this.#fds), fds: [this.#listener, ...Object.values(this.#fds)] };
+      case 'stop':
+        closeAll(fds);
+        void this.#stop();
+        return { value: null };
+      default:
+        closeAll(fds);
+        throw this.#error(`knows no request "${method}"`);
+    }
+  }
+
+  async #load(params: unknown, fds: readonly number[]): Promise<unknown> {
+    const { id, root, file, options, names } = parseLoad(params, fds.length);
+    if (this.#runner !== undefined) throw this.#error('has its device already');
+    this.#id = id;
+    this.#place = { root, file };
+    const device = await loadDevice(root, file);
+    this.#fds = Object.freeze(Object.fromEntries(names.map((name, at) => [name, fds[at] as number])));
+    this.#runner = await DeviceRunner.create({
+      id,
+      device,
+      options,
+      fds: this.#fds,
+      io: createIoEngine(),
+      log: processLog(id),
+      request: (method, value, given) => this.#request(method, value, given),
+    });
+    const { queueSizes, features, configSize } = this.#runner;
+    return { type: device.type, queueSizes, features: `0x${features.toString(16)}`, configSize };
+  }
+
+  #connect(fds: readonly number[]): null {
+    const [fd] = fds;
+    const runner = this.#device;
+    if (fd === undefined || fds.length !== 1) {
+      closeAll(fds);
+      throw this.#error('needs one socket to connect to the machine');
+    }
+    const old = this.#backend;
+    const backend = new VhostUserBackend(fd, runner, { log: processLog(this.#id) });
+    this.#backend = backend;
+    const begin = (): void => {
+      runner.link = backend;
+      backend.start();
+    };
+    if (old === undefined) begin();
+    else void old.close().finally(begin);
+    void backend.closed.then(() => this.#disconnected(backend));
+    return null;
+  }
+
+  /** The machine is gone or starts anew: the runtime knows which, and hands over the next connection. */
+  #disconnected(backend: VhostUserBackend): void {
+    if (this.#backend !== backend) return;
+    this.#backend = undefined;
+    this.#link?.request('disconnected', null).catch(() => {});
+  }
+
+  async #reload(params: unknown): Promise<unknown> {
+    const place = parseReload(params, this.#place);
+    const startedAt = performance.now();
+    const device = await loadDevice(place.root, place.file);
+    await this.#device.replace(device);
+    this.#place = place;
+    return { ms: performance.now() - startedAt };
+  }
+
+  #describe(): unknown {
+    return {
+      pid: process.pid,
+      connected: this.#backend !== undefined,
+      device: this.#runner?.describe() ?? null,
+      queueSizes: this.#runner?.queueSizes ?? [],
+      configSize: this.#runner?.configSize ?? 0,
+      stats: this.#runner?.stats ?? {},
+    };
+  }
+
+  async #stop(): Promise<void> {
+    setTimeout(() => this.#exit(0), STOP_MS).unref();
+    await this.#backend?.close();
+    await this.#runner?.close();
+    this.#exit(0);
+  }
+
+  #request(method: string, params: unknown, fds?: readonly number[]): Promise<ControlMessage> {
+    if (this.#link === undefined) return Promise.reject(this.#error('is not there: no runtime is connected'));
+    return this.#link.request('device', { method, params }, fds);
+  }
+
+  get #device(): DeviceRunner {
+    if (this.#runner === undefined) throw this.#error('has no device yet');
+    return this.#runner;
+  }
+
+  #error(why: string): Error {
+    return errors.SDK_ERR_DEVICE_LINK({ details: { device: this.#id, why } });
+  }
+}
+
+function closeAll(fds: readonly number[]): void {
+  for (const fd of fds) closeSync(fd);
+}
+
+/** Lines on standard error, which the supervisor keeps. */
+function processLog(id: string): DeviceLog {
+  const line = (level: string, message: string, fields?: Readonly<Record<string, unknown>>): void => {
+    process.stderr.write(`${level} ${id}: ${message}${fields === undefined ? '' : ` ${JSON.stringify(fields)}`}\n`);
+  };
+  return {
+    info: (message, fields) => line('info', message, fields),
+    warn: (message, fields) => line('warn', message, fields),
+  };
+}
