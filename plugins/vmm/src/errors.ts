@@ -1,0 +1,133 @@
+// The error table of the vmm plugin. docs/reference/errors.md is made from it, and a test holds the two together.
+
+import { defineErrors, type ErrorConstructors, type ErrorTable, GrpcStatus } from '@runtime/sdk/errors';
+
+const { failedPrecondition, invalidArgument, notFound } = GrpcStatus;
+
+export const vmmErrorTable = {
+  // Virtual machines
+  VMM_ERR_NOT_FOUND: {
+    message: 'there is no VM called "{vm}"',
+    remedy: 'runtime vm list shows those there are.',
+    grpc: notFound,
+  },
+  VMM_ERR_DESCRIPTION: {
+    message: '{where}: {why}',
+    remedy: 'Correct it; docs/reference/vm.md lists what a VM can be described by.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  VMM_ERR_MACHINE: {
+    message: 'the machine of VM "{vm}" did not start: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+
+  // Images: kernels, initial file systems and root file systems made of Debian packages
+  VMM_ERR_IMAGE_TOOL: {
+    message: '{tool} is needed for {what}, and is not there',
+    remedy: 'Install it: apt-get install {package}',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_IMAGE_COMMAND: {
+    message: '{command} failed while making {what}: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_IMAGE_MIRROR: {
+    message: 'no Debian mirror is known: {why}',
+    remedy: 'Name one in /etc/apt/sources.list.d/, or give a VM a kernel and an initial file system of its own.',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_IMAGE_PACKAGE: {
+    message: 'package {package} of Debian {suite} was not got: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_IMAGE_KERNEL: {
+    message: '{file} is no kernel that can be booted: {why}',
+    remedy: "Give a bzImage (x86 boot protocol 2.08 or later) or an ELF file of the machine's architecture.",
+    grpc: invalidArgument,
+  },
+  VMM_ERR_IMAGE_MODULE: {
+    message: 'kernel {release} has no module {module}, which {by} needs',
+    remedy: 'Leave it out, or use a kernel which has it.',
+    grpc: invalidArgument,
+  },
+  VMM_ERR_IMAGE_FORMAT: {
+    message: '{file} is not what it should be: {why}',
+    remedy: 'Remove it; it is made anew when it is next needed.',
+    grpc: failedPrecondition,
+  },
+
+  // The block device
+  VMM_ERR_DISK_IN_USE: {
+    message: '{image} is in use by another process',
+    remedy: 'Stop the VM that uses it, or give both of them the image read-only.',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_DISK_RESIZE: {
+    message: 'the disk keeps its size: {why}',
+    remedy: 'runtime vm disk resize takes a size in whole blocks; a disk is made smaller with --shrink only.',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_DISK_REQUEST: {
+    message: 'a block device knows no request "{method}"',
+    remedy: 'Ask for resize.',
+    grpc: invalidArgument,
+  },
+
+  // Disk images
+  VMM_ERR_DISK_OPEN: {
+    message: '{image} cannot be {verb}: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_DISK_FORMAT: {
+    message: '{image} is no image that can be used: {why}',
+    remedy: 'Name the format that it has, or make it anew: runtime vm disk create.',
+    grpc: invalidArgument,
+  },
+  VMM_ERR_DISK_FEATURE: {
+    message: '{image} uses {feature}, which is not supported',
+    remedy: '{hint}',
+    grpc: invalidArgument,
+  },
+  VMM_ERR_DISK_SNAPSHOTS: {
+    message: '{image} holds internal snapshots ({count}), and writing to it would damage them',
+    remedy:
+      'Delete them (qemu-img snapshot -d NAME IMAGE), attach it read-only, or put an overlay over it: runtime vm disk create NEW --backing IMAGE --backing-format qcow2',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_DISK_CORRUPT: {
+    message: '{image} is damaged: {why}',
+    remedy: 'Copy it, then try: qemu-img check -r all IMAGE. What can still be read is read by qemu-img convert.',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_DISK_BACKING: {
+    message: 'the backing files of {image} cannot be used: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_DISK_SIZE: {
+    message: 'the size is not possible: {why}',
+    remedy: '{hint}',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+
+  // Device processes
+  VMM_ERR_DEVICE_KIND: {
+    message: 'device {device} is of kind "{kind}", which no plugin knows',
+    remedy: 'runtime vm device kinds lists the kinds; load the plugin that has it: runtime --plugins vmm,<plugin>',
+    grpc: notFound,
+    exit: 2,
+  },
+  VMM_ERR_DEVICE: {
+    message: 'device {device} {why}',
+    remedy: 'runtime vm device list shows its state, and runtime vm logs what it said.',
+    grpc: failedPrecondition,
+  },
+} as const satisfies ErrorTable;
+
+export const errors: ErrorConstructors<typeof vmmErrorTable> = defineErrors(vmmErrorTable);
