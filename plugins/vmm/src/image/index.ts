@@ -1,0 +1,7 @@
+// Images: kernels, initial file systems and root file systems of guests, made of Debian packages.
+
+export type { OnProgress, Progress } from './cache.ts';
+export { imageCache } from './cache.ts';
+export { type DefaultGuest, type DefaultGuestOptions, ensureDefaultGuest, GUEST_PARAMS } from './default-guest.ts';
+export { CHECK_PREFIX, UP_PREFIX } from './guest-init.ts';
+export { bootableKernel, type KernelFlavour } from './kernel.ts';
