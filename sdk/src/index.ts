@@ -1,3 +1,11 @@
-// What a plugin author imports: the core, as it is.
+// What a plugin author imports: the core, as it is, and how to offer devices.
 
 export * from '@runtime/core';
+export {
+  type DeviceOffer,
+  devicePlugin,
+  listDevices,
+  type OfferedDevice,
+  offerOf,
+  resolveDevice,
+} from './virtio/device-offer.ts';

@@ -73,7 +73,6 @@ export class DeviceLoop {
     running.draining = true;
     running.watch?.[Symbol.dispose]();
     await this.#idle(() => running.queue.outstanding === 0 || running.queue.broken !== undefined);
-    running.queue.flush();
     this.#queues[index] = undefined;
     this.#changed();
     return running.queue;

@@ -133,7 +133,7 @@ export class DeviceRunner implements BackendDevice {
     const queue = await this.#loop.remove(index);
     if (queue === undefined) return 0;
     this.#guarded('stopped', () => this.#generation.instance.stopped?.(index));
-    return queue.base();
+    return queue.stop();
   }
 
   setCall(index: number, fd: number): void {
