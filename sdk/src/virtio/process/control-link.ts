@@ -52,7 +52,7 @@ export class ControlLink implements Disposable {
   readonly #buffer = new Uint8Array(MAX_PACKET);
   readonly #pending: Map<number, Pending> = new Map();
   readonly #unsent: Unsent[] = [];
-  #watch: Watch;
+  readonly #watch: Watch;
   /** For the peer to take more. */
   #waits = false;
   #nextId = 1;
@@ -64,7 +64,10 @@ export class ControlLink implements Disposable {
     this.#fd = fd;
     this.#socket = new FdSocket(fd, { maxFds: MAX_FDS });
     this.#options = options;
-    this.#watch = this.#listen(false);
+    this.#watch = watch(fd, { readable: true }, () => {
+      this.#flush();
+      if (this.#open) this.#receive();
+    });
   }
 
   get open(): boolean {
@@ -97,6 +100,7 @@ export class ControlLink implements Disposable {
     if (!this.#open) return;
     this.#open = false;
     this.#watch[Symbol.dispose]();
+    this.#socket[Symbol.dispose]();
     closeSync(this.#fd);
     for (const { sent } of this.#unsent.splice(0)) sent();
     for (const { reject, timer } of this.#pending.values()) {
@@ -105,13 +109,6 @@ export class ControlLink implements Disposable {
     }
     this.#pending.clear();
     this.#options.closed?.();
-  }
-
-  #listen(writable: boolean): Watch {
-    return watch(this.#fd, { readable: true, writable }, () => {
-      this.#flush();
-      if (this.#open) this.#receive();
-    });
   }
 
   #receive(): void {
@@ -195,8 +192,7 @@ export class ControlLink implements Disposable {
     const waits = this.#unsent.length > 0;
     if (!this.#open || waits === this.#waits) return;
     this.#waits = waits;
-    this.#watch[Symbol.dispose]();
-    this.#watch = this.#listen(waits);
+    this.#watch.setInterest({ readable: true, writable: waits });
   }
 
   /** A socket that fails is one whose other end is gone. */
