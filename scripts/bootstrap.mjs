@@ -16,12 +16,17 @@ const SOURCE_CONDITION = '--conditions=@runtime/source';
 /** A package that could not be installed is not tried again for this long, in ms. */
 const RETRY_MS = 24 * 3_600_000;
 
+/** What `npm start` alone does: a small Debian guest, and its console. */
+const MAIN_JOB = ['--plugins', 'vmm', 'vm', 'run'];
+
 /** @typedef {'start' | 'test' | 'check' | 'bench' | 'docs'} Task */
 /** @typedef {{ flags: string[], file: string, args: string[] }} Step */
 
 /** @type {Record<Task, (args: string[]) => Step[]>} */
 const TASKS = {
-  start: (args) => [{ flags: [SOURCE_CONDITION], file: 'sdk/bin/runtime.mjs', args }],
+  start: (args) => [
+    { flags: [SOURCE_CONDITION], file: 'sdk/bin/runtime.mjs', args: args.length === 0 ? MAIN_JOB : args },
+  ],
   test: (args) => [
     {
       flags: [],
@@ -38,14 +43,32 @@ const TASKS = {
 };
 
 /**
- * Debian packages beside those every Debian has.
- * @type {{ package: string, command: string, why: string, neededBy: Task[] }[]}
+ * Debian packages beside those every Debian has. `vm`: a start needs it only when it may run a VM.
+ * @type {{ package: string, command: string, why: string, neededBy: (Task | 'vm')[] }[]}
  */
 const DEBIAN_PACKAGES = [
   { package: 'util-linux', command: 'script', why: 'a terminal for the tests of the live view', neededBy: ['test'] },
   { package: 'bash', command: 'bash', why: 'tests of its completion', neededBy: ['test'] },
   { package: 'zsh', command: 'zsh', why: 'tests of its completion', neededBy: ['test'] },
   { package: 'fish', command: 'fish', why: 'tests of its completion', neededBy: ['test'] },
+  {
+    package: 'qemu-system-x86',
+    command: 'qemu-system-x86_64',
+    why: 'the machine that VMs run on',
+    neededBy: ['vm', 'test', 'bench'],
+  },
+  { package: 'passt', command: 'passt', why: 'the network of VMs', neededBy: ['vm', 'test', 'bench'] },
+  { package: 'xz-utils', command: 'xz', why: 'unpacks guest kernels', neededBy: ['vm', 'test', 'bench'] },
+  { package: 'kmod', command: 'depmod', why: 'the order of guest kernel modules', neededBy: ['vm', 'test', 'bench'] },
+  {
+    package: 'qemu-utils',
+    command: 'qemu-img',
+    why: 'what our disk images are compared with',
+    neededBy: ['test', 'bench'],
+  },
+  { package: 'mmdebstrap', command: 'mmdebstrap', why: 'the Debian guest of the tests', neededBy: ['test', 'bench'] },
+  { package: 'e2fsprogs', command: 'mke2fs', why: 'file systems of the Debian guest', neededBy: ['test', 'bench'] },
+  { package: 'iperf3', command: 'iperf3', why: 'tests of the network of guests', neededBy: ['test'] },
 ];
 
 /** @typedef {{ lock?: string, node?: string, tried?: Record<string, number> }} Stamp */
@@ -66,7 +89,7 @@ async function main(name, args) {
     const stamp = readStamp();
     await installPackages(stamp);
     await installNode(stamp);
-    await installDebianPackages(task, stamp);
+    await installDebianPackages(needs(task, args), stamp);
   } catch (e) {
     say(e instanceof Error ? e.message : String(e));
     process.exit(1);
@@ -82,6 +105,16 @@ async function main(name, args) {
     if (code !== 0) failed = code;
   }
   process.exit(failed);
+}
+
+/**
+ * @param {Task} task
+ * @param {string[]} args
+ * @returns {(Task | 'vm')[]}
+ */
+function needs(task, args) {
+  const mayRunVm = task === 'start' && (args.length === 0 || args.some((arg) => /\b(vmm|crostini|arcvm)\b/.test(arg)));
+  return mayRunVm ? [task, 'vm'] : [task];
 }
 
 /**
@@ -157,11 +190,11 @@ async function versionOf(file) {
 }
 
 /**
- * @param {Task} task
+ * @param {(Task | 'vm')[]} needed
  * @param {Stamp} stamp
  */
-async function installDebianPackages(task, stamp) {
-  const missing = DEBIAN_PACKAGES.filter((p) => p.neededBy.includes(task) && !onPath(p.command));
+async function installDebianPackages(needed, stamp) {
+  const missing = DEBIAN_PACKAGES.filter((p) => p.neededBy.some((use) => needed.includes(use)) && !onPath(p.command));
   const tried = stamp.tried ?? {};
   const fresh = missing.filter((p) => Date.now() - (tried[p.package] ?? 0) > RETRY_MS);
   if (fresh.length === 0) return;
@@ -181,12 +214,14 @@ async function installDebianPackages(task, stamp) {
     }
   }
   const reasons = fresh.map((p) => `${p.package} (${p.why})`).join(', ');
-  say(`for all tests install ${reasons}: apt-get install ${names.join(' ')}; without, those tests are skipped`);
+  const without = needed.includes('test') ? '; without, those tests are skipped' : '';
+  say(`please install ${reasons}: apt-get install ${names.join(' ')}${without}`);
 }
 
-/** @param {string} command */
+/** Also where Debian puts what only an administrator was meant to use. @param {string} command */
 function onPath(command) {
-  return (process.env.PATH ?? '').split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, command)));
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return folders.some((folder) => folder !== '' && existsSync(join(folder, command)));
 }
 
 /** @returns {Stamp} */
