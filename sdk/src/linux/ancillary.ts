@@ -6,7 +6,7 @@ import { errors } from '../errors.ts';
 import { LinuxError } from './call.ts';
 import { type Mapping, mapAnonymous } from './mapping.ts';
 import { ERRNO, MSG, rawRecvmsg, rawSendmsg } from './raw-io.ts';
-import { setSocketOption } from './unix-socket.ts';
+import { setSocketOption } from './sockets.ts';
 
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;

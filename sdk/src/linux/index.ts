@@ -2,9 +2,20 @@
 
 export { FdSocket, type FdSocketOptions, MAX_FDS_PER_MESSAGE, type Received } from './ancillary.ts';
 export { isLinuxError, LinuxError } from './call.ts';
+export { copyFileRange } from './copy-range.ts';
+export {
+  accessOf,
+  duplicate,
+  isCloseOnExec,
+  isNonBlocking,
+  setCloseOnExec,
+  setNonBlocking,
+} from './descriptor-flags.ts';
 export { sealDescriptors } from './descriptors.ts';
 export { drainEventfd, eventfd, signalEventfd } from './eventfd.ts';
+export { canLockRange, type LockRange, lockFile, lockRange } from './file-locks.ts';
 export { linuxHost } from './host.ts';
+export { Inotify, type InotifyEvent, type InotifyEventName } from './inotify.ts';
 export {
   IORING_ASYNC_CANCEL,
   IORING_CQE_F_MORE,
@@ -14,6 +25,7 @@ export {
   IOSQE,
   IoUring,
 } from './io-uring.ts';
+export { blockDeviceSectors, blockDeviceSize, ioctlBuffer, ioctlNumber, ioctlRequest } from './ioctl.ts';
 export {
   type Advice,
   MAX_MAPPING,
@@ -25,7 +37,8 @@ export {
   PAGE_SIZE,
 } from './mapping.ts';
 export { addSeals, type MemfdOptions, memfdCreate, type Seal, sealsOf } from './memfd.ts';
-export { pidfdOpen, pidfdSendSignal } from './pidfd.ts';
+export { type OpenBeneathOptions, openBeneath, type Resolve } from './open-beneath.ts';
+export { pidfdGetfd, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
 export { onReadable, POLL, pollFds, pollOne, waitReadable } from './poll.ts';
 export { setChildSubreaper, setNoNewPrivileges, setParentDeathSignal } from './prctl.ts';
 export {
@@ -54,18 +67,44 @@ export {
   rawWrite,
   rawWritev,
 } from './raw-io.ts';
+export { blockSignals, readSignal, type SignalInfo, signalfd } from './signalfd.ts';
 export { peerCredentials } from './socket-credentials.ts';
 export {
-  acceptUnix,
-  connectUnix,
-  type ListenOptions,
-  listenUnix,
   type SocketOption,
   type SocketType,
   setSocketOption,
   shutdownSocket,
   socketError,
   socketOption,
-  socketPair,
-} from './unix-socket.ts';
+} from './sockets.ts';
+export { type ExtendedStatus, statx } from './statx.ts';
+export {
+  describeTap,
+  interfaceMac,
+  interfaceMtu,
+  isInterfaceUp,
+  openTap,
+  setInterfaceMac,
+  setInterfaceMtu,
+  setInterfaceUp,
+  setTapHeaderSize,
+  setTapOffload,
+  setTapOwner,
+  setTapPersistent,
+  setTapQueue,
+  type Tap,
+  type TapOptions,
+  TUN_OFFLOAD,
+} from './tun.ts';
+export { acceptUnix, connectUnix, type ListenOptions, listenUnix, socketPair } from './unix-socket.ts';
+export {
+  acceptVsock,
+  connectVsock,
+  listenVsock,
+  localCid,
+  VSOCK,
+  type VsockAddress,
+  type VsockConnection,
+  vsockName,
+} from './vsock.ts';
 export { type Interest, type Readiness, type Watch, watch } from './watch.ts';

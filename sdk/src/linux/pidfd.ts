@@ -38,3 +38,14 @@ export function pidfdSendSignal(pidfd: number, signal: NodeJS.Signals): boolean 
     throw e;
   }
 }
+
+// ABI: pidfd_getfd(int pidfd, int targetfd, unsigned int flags) through syscall(2); pidfd_getfd(2). Linux 5.6. The copy is
+// close-on-exec and the caller's.
+const pidfdGetfdCall = declare<[number: number, pidfd: number, target: number, flags: number], number | bigint>(
+  'long syscall(long number, long pidfd, long target, long flags)',
+);
+
+/** A copy of a descriptor of that process, which ptrace(2) must be allowed for. @throws LinuxError EPERM, EBADF, ESRCH, … */
+export function pidfdGetfd(pidfd: number, target: number): number {
+  return check('pidfd_getfd', pidfdGetfdCall(syscallNumber('pidfd_getfd'), pidfd, target, 0));
+}
