@@ -7,7 +7,7 @@ import type { Logger, ProcessSupervisor } from '@runtime/sdk';
 import { listenUnix } from '@runtime/sdk/linux';
 import { deviceProcess, type VirtioDeviceName } from '@runtime/sdk/virtio';
 import type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
-import { DeviceSession } from './device-session.ts';
+import { BOUND_BY_MACHINE, DeviceSession } from './device-session.ts';
 import { errors } from './errors.ts';
 
 export interface DeviceSpec {
@@ -35,7 +35,8 @@ export interface RunningDevice {
   readonly configSize: number;
   /**
    * Listening stream socket on which the machine accepts vhost-user connections: that of each incarnation of the process
-   * waits in its backlog. Inherit it; open until `machineStarted()`.
+   * waits in its backlog. Inherit it; open until `machineStarted()`. −1 for types of BOUND_BY_MACHINE: the machine binds
+   * `socketPath` itself.
    */
   readonly socketFd: number;
   readonly socketPath: string;
@@ -82,7 +83,9 @@ export class DeviceManager {
     try {
       for (const path of [paths.control, paths.vhost]) rmSync(path, { force: true });
       sockets.push(listenUnix(paths.control, { type: 'seqpacket', backlog: 4, mode: 0o600 }));
-      sockets.push(listenUnix(paths.vhost, { type: 'stream', backlog: 4, mode: 0o600 }));
+      if (!BOUND_BY_MACHINE.has(kind.type)) {
+        sockets.push(listenUnix(paths.vhost, { type: 'stream', backlog: 4, mode: 0o600 }));
+      }
       const [control = -1, vhost = -1] = sockets;
       const session = new DeviceSession({ ...this.#options, vm, spec, kind, half, paths, control, vhost });
       await session.start(deviceProcess(spec.id));

@@ -9,6 +9,13 @@ import type { DeviceSpec, RunningDevice, SocketPaths, VmPlace } from './device-m
 import { type DeviceReport, parseLoaded, parseReport } from './device-reports.ts';
 import { errors } from './errors.ts';
 
+/**
+ * Types whose machine end is no descriptor that it could inherit: the machine binds the socket itself when it starts
+ * (QEMU's netdevs), and the device connects once it is there.
+ */
+export const BOUND_BY_MACHINE: ReadonlySet<VirtioDeviceName> = new Set(['net']);
+const CONNECT_RETRY_MS = 10;
+
 /** A device process that dies more often than this within the window stays down. */
 const RESTART = { when: 'always', backoffMs: 10, maxMs: 1_000, crashLimit: 30, windowMs: 10_000 } as const;
 const LOAD_MS = 30_000;
@@ -134,11 +141,11 @@ export class DeviceSession implements RunningDevice {
 
   async request(method: string, params: unknown): Promise<unknown> {
     const ready = await (this.#parts.half.prepare?.(method, params) ?? params);
-    return (await this.#ask1('request', { method, params: ready })).value;
+    return (await this.#call('request', { method, params: ready })).value;
   }
 
   async reload(): Promise<{ readonly ms: number }> {
-    const { value } = await this.#ask1('reload', this.#parts.kind.module);
+    const { value } = await this.#call('reload', this.#parts.kind.module);
     return { ms: parseReport({ stats: value }).stats.ms ?? 0 };
   }
 
@@ -168,7 +175,7 @@ export class DeviceSession implements RunningDevice {
     await this.#link?.request('stop', null).catch(() => {});
   }
 
-  async #ask1(method: string, params: unknown): Promise<{ readonly value: unknown }> {
+  async #call(method: string, params: unknown): Promise<{ readonly value: unknown }> {
     await this.#attached.catch(() => {});
     if (this.#link === undefined) {
       const why = this.failure ?? 'is being started anew';
@@ -178,7 +185,7 @@ export class DeviceSession implements RunningDevice {
   }
 
   async #report(): Promise<DeviceReport> {
-    return parseReport((await this.#ask1('describe', null)).value);
+    return parseReport((await this.#call('describe', null)).value);
   }
 
   /** Connects to the present incarnation and gives it what it has not got yet. */
@@ -210,21 +217,32 @@ export class DeviceSession implements RunningDevice {
       this.queueSizes = report.queueSizes;
       this.configSize = report.configSize;
     }
-    if (!report.connected) await this.#connectMachine(link);
+    if (report.connected) return;
+    if (BOUND_BY_MACHINE.has(this.type)) void this.#connectLater(link);
+    else await this.#connectMachine(link);
   }
 
-  /** The machine listens; a connection waits in its backlog until it is accepted. */
-  async #connectMachine(link: ControlLink): Promise<void> {
+  /** The machine waits in its start until this has connected. */
+  async #connectLater(link: ControlLink): Promise<void> {
+    while (link.open && !this.#stopping) {
+      if (await this.#connectMachine(link).catch(() => false)) return;
+      await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
+    }
+  }
+
+  /** The machine listens; a connection waits in its backlog until it is accepted. False when it does not listen. */
+  async #connectMachine(link: ControlLink): Promise<boolean> {
     let fd: number;
     try {
       fd = connectUnix(this.#parts.paths.vhost, { type: 'stream' });
-    } catch (e) {
-      // Gone: the machine has ended, and the device is about to be stopped.
-      this.#parts.log.debug({ err: e, device: this.id }, 'the machine takes no connection');
-      return;
+    } catch (err) {
+      // Not there yet, or gone: then the machine has ended, and the device is about to be stopped.
+      this.#parts.log.debug({ err, device: this.id }, 'the machine takes no connection');
+      return false;
     }
     try {
       await link.request('connect', null, [fd]);
+      return true;
     } finally {
       closeSync(fd);
     }
@@ -237,7 +255,7 @@ export class DeviceSession implements RunningDevice {
   ): Promise<{ readonly value: unknown; readonly fds?: readonly number[]; readonly closeFds?: boolean }> {
     if (method === 'disconnected') {
       const link = this.#link;
-      if (link !== undefined && !this.#stopping) void this.#connectMachine(link).catch(() => {});
+      if (link !== undefined && !this.#stopping) void this.#connectLater(link);
       return { value: null };
     }
     const { half } = this.#parts;
