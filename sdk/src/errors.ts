@@ -1,6 +1,6 @@
 // The error table of the sdk. docs/reference/errors.md is made from it, and a test holds the two together.
 
-import { defineErrors, type ErrorConstructors, type ErrorTable, GrpcStatus } from '@runtime/core';
+import { defineErrors, type ErrorConstructors, type ErrorTable, GrpcStatus } from '@runtime/core/errors';
 
 const {
   invalidArgument,
@@ -181,6 +181,28 @@ export const sdkErrorTable = {
   SDK_ERR_PACK: {
     message: '@runtime/core and @runtime/sdk could not be packed: {why}',
     remedy: 'In a checkout, mend what npm run check says.',
+    grpc: failedPrecondition,
+  },
+
+  // Virtqueues
+  SDK_ERR_VIRTIO_MEMORY: {
+    message: 'the memory table of the front end cannot be used: {why}',
+    remedy: 'Give each part of the memory of the guest once, aligned to 8 bytes and within its file.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_VIRTIO_QUEUE: {
+    message: 'virtqueue {index} cannot be started: {why}',
+    remedy: 'Set the queue up again, with rings that lie in the memory of the guest.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_VIRTIO_INFLIGHT: {
+    message: 'the record of what is in flight cannot be used: {why}',
+    remedy: 'Reset the device in the guest, so that a new record is begun.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_VIRTIO_PUSH: {
+    message: 'a device gave back chain {head} of virtqueue {index}, but {why}',
+    remedy: 'This is a mistake of the device: push each chain once, with at most chain.writableBytes.',
     grpc: failedPrecondition,
   },
 
