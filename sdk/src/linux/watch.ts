@@ -7,6 +7,11 @@ import { loadKoffi } from './call.ts';
 export interface Interest {
   readonly readable?: boolean;
   readonly writable?: boolean;
+  /**
+   * Whether a peer that sends no more (EPOLLRDHUP) counts as ready, default true. It stays so: whoever goes on writing
+   * to such a socket does not want to be told for ever.
+   */
+  readonly hangup?: boolean;
 }
 
 export interface Readiness {
@@ -103,7 +108,11 @@ function isAny(interest: Interest): boolean {
 }
 
 function options(interest: Interest): { readable: boolean; writable: boolean; disconnect: boolean } {
-  return { readable: interest.readable === true, writable: interest.writable === true, disconnect: true };
+  return {
+    readable: interest.readable === true,
+    writable: interest.writable === true,
+    disconnect: interest.hangup !== false,
+  };
 }
 
 /** libuv ends the process for these instead of answering. */
