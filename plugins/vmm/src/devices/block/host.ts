@@ -1,6 +1,7 @@
 // The half of the block device that runs in the runtime: it opens the image, so that the device process needs no path.
 
 import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
+import { isLinuxError, lockRange } from '@runtime/sdk/linux';
 import { errors } from '../../errors.ts';
 import { type BlockOptions, DEFAULTS, type DiskFormat } from './options.ts';
 
@@ -32,6 +33,12 @@ export function openBlock(source: BlockSource): OpenedBlock {
     ]);
   }
   const disk = open(path, options);
+  try {
+    lock(disk, path, options);
+  } catch (e) {
+    closeSync(disk);
+    throw e;
+  }
   return {
     options,
     fds: { disk },
@@ -72,6 +79,21 @@ function startsAsQcow2(path: string): boolean {
 function open(path: string, { readonly, direct }: BlockOptions): number {
   const access = readonly ? constants.O_RDONLY : constants.O_RDWR;
   return openOrThrow(path, access | (direct ? constants.O_DIRECT : 0));
+}
+
+/**
+ * The lock belongs to what was opened: the device process has it too, through its descriptor, and it lasts until both have
+ * closed theirs. QEMU and its tools look for it before they use an image.
+ */
+function lock(fd: number, path: string, { readonly }: BlockOptions): void {
+  try {
+    if (lockRange(fd, readonly ? 'read' : 'write')) return;
+  } catch (e) {
+    // Some network file systems have no locks; a VM on one is worth more than its protection against oneself.
+    if (isLinuxError(e, 'ENOLCK') || isLinuxError(e, 'EOPNOTSUPP') || isLinuxError(e, 'EINVAL')) return;
+    throw e;
+  }
+  throw errors.VMM_ERR_DISK_IN_USE({ details: { image: path } });
 }
 
 /** Node adds O_CLOEXEC. */

@@ -2,7 +2,7 @@
 // itself, each request being one operation as long as all goes well.
 
 import { fstatSync, ftruncateSync } from 'node:fs';
-import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE } from '@runtime/sdk/linux';
+import { blockDeviceSize, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE } from '@runtime/sdk/linux';
 import { errors } from '../../errors.ts';
 import { SECTOR } from './protocol.ts';
 import type { BlockStore, StoreContext } from './store.ts';
@@ -24,7 +24,7 @@ const Step = { read: 0, padding: 1, write: 2, flush: 3, discard: 4, punch: 5, ze
 /** Bytes. @param fd of a regular file or a block device */
 export function rawCapacity(fd: number, blockSize: number): number {
   const stats = fstatSync(fd);
-  const bytes = stats.size;
+  const bytes = stats.isFile() ? stats.size : blockDeviceSize(fd);
   // What is left of a last sector reads as zeroes up to its end. A block that is not whole cannot be offered.
   return blockSize === SECTOR ? Math.ceil(bytes / SECTOR) * SECTOR : Math.floor(bytes / blockSize) * blockSize;
 }

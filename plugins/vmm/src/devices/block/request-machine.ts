@@ -43,10 +43,11 @@ export class RequestMachine {
   readonly #head: Uint16Array;
   readonly #type: Uint8Array;
   readonly #stage: Uint8Array;
-  /** Bytes in the used buffer when all goes well. */
+  /**
+   * All of the writable part, also where less was written: the status is its last byte, and what lies beyond the used
+   * length is not copied when the guest migrates.
+   */
   readonly #written: Float64Array;
-  /** Bytes in the used buffer when nothing but the status is there: it counts from the beginning of the buffer. */
-  readonly #bare: Uint8Array;
   readonly #statusMemory: (Uint8Array | undefined)[];
   readonly #statusAt: Float64Array;
   readonly #ranges: (Ranges | undefined)[];
@@ -70,7 +71,6 @@ export class RequestMachine {
     this.#type = new Uint8Array(requests);
     this.#stage = new Uint8Array(requests);
     this.#written = new Float64Array(requests);
-    this.#bare = new Uint8Array(requests);
     this.#statusMemory = new Array(requests).fill(undefined);
     this.#statusAt = new Float64Array(requests);
     this.#ranges = new Array(requests).fill(undefined);
@@ -106,7 +106,6 @@ export class RequestMachine {
     }
     const type = chain.readU32(0);
     this.#type[request] = type;
-    this.#written[request] = this.#bare[request] as number;
     switch (type) {
       case RequestType.in:
         this.#beginRead(request, chain, writableBytes - 1);
@@ -143,7 +142,6 @@ export class RequestMachine {
     const stats = this.#stats;
     stats.reads += 1;
     stats.bytesRead += length;
-    this.#written[request] = length + 1;
     const { words } = this.#iovecs;
     const iovecs = chain.iovecs('writable', 0, length, words, this.#iovecs.at(request, 0));
     this.store.read(request, iovecs, offset, length);
@@ -187,7 +185,7 @@ export class RequestMachine {
     const i = ranges.next;
     if (i === ranges.count) {
       if (this.writeThrough && !isDiscard) this.#sync(request);
-      else this.#end(request, Status.ok, this.#written[request] as number);
+      else this.#end(request, Status.ok);
       return;
     }
     ranges.next = i + 1;
@@ -203,10 +201,9 @@ export class RequestMachine {
   }
 
   #answer(request: number, chain: Chain, bytes: Uint8Array): void {
-    const room = chain.writableBytes - 1;
-    const length = Math.min(room, bytes.length);
+    const length = Math.min(chain.writableBytes - 1, bytes.length);
     chain.write(length === bytes.length ? bytes : bytes.subarray(0, length));
-    this.#end(request, Status.ok, length === room ? length + 1 : length);
+    this.#end(request, Status.ok);
   }
 
   /** Bytes from the beginning of the disk; −1 when the request is not within it. */
@@ -225,7 +222,7 @@ export class RequestMachine {
     this.#queue[request] = queue;
     this.#head[request] = chain.head;
     this.#stage[request] = Stage.data;
-    this.#bare[request] = chain.writableBytes === 1 ? 1 : 0;
+    this.#written[request] = chain.writableBytes;
     this.#statusMemory[request] = region.u8;
     this.#statusAt[request] = (chain.guest[last] as number) - region.guestAddress + (chain.length[last] as number) - 1;
     return request;
@@ -246,12 +243,12 @@ export class RequestMachine {
       this.#sync(request);
       return;
     }
-    this.#end(request, Status.ok, this.#written[request] as number);
+    this.#end(request, Status.ok);
   }
 
-  #end(request: number, status: number, written: number): void {
+  #end(request: number, status: number): void {
     (this.#statusMemory[request] as Uint8Array)[this.#statusAt[request] as number] = status;
-    (this.#queue[request] as Virtqueue).push(this.#head[request] as number, written);
+    (this.#queue[request] as Virtqueue).push(this.#head[request] as number, this.#written[request] as number);
     this.#free[this.#freeCount] = request;
     this.#freeCount += 1;
   }
@@ -259,12 +256,12 @@ export class RequestMachine {
   #failed(request: number, result: number): void {
     this.#stats.errors += 1;
     this.#errorLog.warn('a request failed', { type: this.#type[request], errno: -result });
-    this.#end(request, Status.ioError, this.#bare[request] as number);
+    this.#end(request, Status.ioError);
   }
 
   #refuse(request: number, status: number, why: string): void {
     this.#refused(why);
-    this.#end(request, status, this.#bare[request] as number);
+    this.#end(request, status);
   }
 
   #refused(why: string): void {

@@ -1,0 +1,313 @@
+// For tests: a block device with a guest and its I/O played by the test, so that each operation can be seen, made to
+// fail or held back.
+
+import {
+  type Mapping,
+  mapAnonymous,
+  rawFallocate,
+  rawFdatasync,
+  rawPread,
+  rawPreadv,
+  rawPwrite,
+  rawPwritev,
+} from '@runtime/sdk/linux';
+import {
+  Chain,
+  type DeviceContext,
+  type DeviceIo,
+  type DeviceStats,
+  GuestMemory,
+  type Virtqueue,
+} from '@runtime/sdk/virtio';
+import { BlockDevice, type BlockState } from './block-device.ts';
+import device from './index.ts';
+import { type BlockOptions, DEFAULTS } from './options.ts';
+import { Feature, HEADER_BYTES, SECTOR } from './protocol.ts';
+
+export interface Operation {
+  readonly name: 'read' | 'write' | 'readv' | 'writev' | 'fdatasync' | 'fallocate';
+  readonly token: number;
+  readonly offset: number;
+  readonly length: number;
+  /** Carries it out. */
+  readonly perform: (length?: number) => number;
+}
+
+/** Carries out what was asked for when `run` is called. */
+export class FakeIo implements DeviceIo {
+  /** What the next operations give instead of being carried out; `undefined` lets one be. */
+  intercept: (operation: Operation) => number | undefined = () => undefined;
+  readonly begun: Operation[] = [];
+  readonly #waiting: Operation[] = [];
+  readonly free: number;
+
+  constructor(free = 64) {
+    this.free = free;
+  }
+
+  get inFlight(): number {
+    return this.#waiting.length;
+  }
+
+  read(fd: number, address: number, length: number, offset: number, token: number): void {
+    this.#begin('read', token, offset, length, (bytes = length) => rawPread(fd, address, bytes, offset));
+  }
+  write(fd: number, address: number, length: number, offset: number, token: number): void {
+    this.#begin('write', token, offset, length, (bytes = length) => rawPwrite(fd, address, bytes, offset));
+  }
+  readv(fd: number, iovecs: number, count: number, offset: number, token: number): void {
+    this.#begin('readv', token, offset, count, () => rawPreadv(fd, iovecs, count, offset));
+  }
+  writev(fd: number, iovecs: number, count: number, offset: number, token: number): void {
+    this.#begin('writev', token, offset, count, () => rawPwritev(fd, iovecs, count, offset));
+  }
+  fdatasync(fd: number, token: number): void {
+    this.#begin('fdatasync', token, 0, 0, () => rawFdatasync(fd));
+  }
+  fallocate(fd: number, mode: number, offset: number, length: number, token: number): void {
+    this.#begin('fallocate', token, offset, length, () => rawFallocate(fd, mode, offset, length));
+  }
+
+  /** Ends what has begun by now. */
+  step(complete: (token: number, result: number) => void): void {
+    for (const operation of this.#waiting.splice(0)) {
+      complete(operation.token, this.intercept(operation) ?? operation.perform());
+    }
+  }
+
+  #begin(
+    name: Operation['name'],
+    token: number,
+    offset: number,
+    length: number,
+    perform: (length?: number) => number,
+  ): void {
+    const operation = { name, token, offset, length, perform };
+    this.begun.push(operation);
+    this.#waiting.push(operation);
+  }
+}
+
+export interface Answer {
+  /** `undefined`: no byte to put it in. */
+  readonly status: number | undefined;
+  readonly data: Uint8Array;
+  readonly written: number;
+}
+
+export interface Request {
+  readonly type: number;
+  readonly sector?: number | bigint;
+  /** What the driver sends after the header. */
+  readonly out?: Uint8Array;
+  /** Bytes that it has room for, the status not counted. */
+  readonly room?: number;
+  /** Lengths of the segments; by default header, data and status have one each. */
+  readonly split?: readonly number[];
+}
+
+interface Sent {
+  readonly chain: Chain;
+  readonly room: number;
+}
+
+const MEMORY_BYTES = 4 * 2 ** 20;
+const GUEST_BASE = 0x10_0000;
+
+const ALL_FEATURES = [Feature.flush, Feature.configWce];
+
+export class BlockRig implements Disposable {
+  readonly io: FakeIo;
+  readonly stats: DeviceStats = {};
+  readonly warnings: string[] = [];
+  readonly options: BlockOptions;
+  config: Uint8Array;
+  configChanges = 0;
+  device: BlockDevice;
+  features = ALL_FEATURES.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
+  readonly #memory: GuestMemory;
+  readonly #mapping: Mapping;
+  readonly #fds: Readonly<Record<string, number>>;
+  readonly #queue: Virtqueue;
+  readonly #available: Sent[] = [];
+  readonly #outstanding = new Map<number, Sent>();
+  readonly #used = new Map<number, number>();
+  #head = 0;
+  #at = 0;
+
+  constructor(disk: number, options: Partial<BlockOptions> = {}, io: FakeIo = new FakeIo()) {
+    this.io = io;
+    this.options = { ...DEFAULTS, ...options };
+    this.#fds = { disk };
+    this.#mapping = mapAnonymous(MEMORY_BYTES);
+    // Two regions that are neighbours for the guest.
+    const half = MEMORY_BYTES / 2;
+    const region = (offset: number) => ({
+      guestAddress: GUEST_BASE + offset,
+      size: half,
+      userAddress: offset,
+      mapping: this.#mapping,
+      mappingOffset: offset,
+    });
+    this.#memory = GuestMemory.create([region(0), region(half)]);
+    this.#queue = this.#makeQueue();
+    this.config = device.config?.(this.options, this.#fds) ?? new Uint8Array();
+    this.device = this.#makeDevice(undefined);
+  }
+
+  /** Puts new code in the place of the old, as a reload does. */
+  async replace(): Promise<void> {
+    await this.device.quiesce();
+    const state = structuredClone(this.device.snapshot());
+    this.device.dispose();
+    this.device = this.#makeDevice(state);
+  }
+
+  /** Makes a request available and returns its head; `run` serves it. */
+  send(request: Request): number {
+    const { type, sector = 0, out = new Uint8Array(), room = 0 } = request;
+    const header = new Uint8Array(HEADER_BYTES + out.length);
+    const view = new DataView(header.buffer);
+    view.setUint32(0, type, true);
+    view.setBigUint64(8, BigInt(sector), true);
+    header.set(out, HEADER_BYTES);
+    const split = request.split ?? [HEADER_BYTES, out.length, room, 1];
+    return this.sendRaw(header, room + 1, split);
+  }
+
+  /** @param split lengths of segments, those of `readable` first; what they do not cover gets one segment each */
+  sendRaw(readable: Uint8Array, writable: number, split: readonly number[] = []): number {
+    const chain = new Chain();
+    const head = this.#head++;
+    chain.clear(head);
+    const lengths = [...split];
+    const add = (bytes: number, isWritable: boolean): void => {
+      let left = bytes;
+      while (left > 0) {
+        const length = Math.min(left, lengths.shift() || left);
+        const why = chain.append(this.#memory, GUEST_BASE + this.#take(length), length, isWritable);
+        if (why !== undefined) throw new Error(why);
+        left -= length;
+      }
+    };
+    if (readable.length > 0) add(readable.length, false);
+    let done = 0;
+    for (let i = 0; i < chain.readable; i++) {
+      const bytes = chain.bytes(i);
+      bytes.set(readable.subarray(done, done + bytes.length));
+      done += bytes.length;
+    }
+    if (writable > 0) add(writable, true);
+    for (let i = chain.readable; i < chain.count; i++) chain.bytes(i).fill(0xee);
+    this.#available.push({ chain, room: writable });
+    return head;
+  }
+
+  /** Serves what was sent, until nothing is left to do. */
+  run(): void {
+    do {
+      this.device.process(this.#queue);
+      this.io.step((token, result) => this.device.complete(token, result));
+    } while (this.io.inFlight > 0 || this.#available.length > 0);
+  }
+
+  /** Takes what was sent, and ends none of it. */
+  begin(): void {
+    this.device.process(this.#queue);
+  }
+
+  answer(head: number): Answer | undefined {
+    const written = this.#used.get(head);
+    const sent = this.#outstanding.get(head);
+    if (written === undefined || sent === undefined) return undefined;
+    const bytes = new Uint8Array(sent.room);
+    let done = 0;
+    for (let i = sent.chain.readable; i < sent.chain.count; i++) {
+      bytes.set(sent.chain.bytes(i), done);
+      done += sent.chain.length[i] as number;
+    }
+    return { status: bytes.at(-1), data: bytes.subarray(0, -1), written };
+  }
+
+  ask(request: Request): Answer {
+    const head = this.send(request);
+    this.run();
+    const answer = this.answer(head);
+    if (answer === undefined) throw new Error('the request was not answered');
+    return answer;
+  }
+
+  read(sector: number, bytes: number): Answer {
+    return this.ask({ type: 0, sector, room: bytes });
+  }
+
+  write(sector: number, data: Uint8Array): Answer {
+    return this.ask({ type: 1, sector, out: data });
+  }
+
+  /** The driver writes the configuration space. */
+  writeConfig(offset: number, ...bytes: readonly number[]): void {
+    this.config.set(bytes, offset);
+    this.device.configWritten();
+  }
+
+  get capacity(): number {
+    return Number(new DataView(this.config.buffer).getBigUint64(0, true)) * SECTOR;
+  }
+
+  [Symbol.dispose](): void {
+    this.device.dispose();
+    this.#mapping[Symbol.dispose]();
+  }
+
+  #take(length: number): number {
+    if (this.#at + length > MEMORY_BYTES) this.#at = 0;
+    const at = this.#at;
+    this.#at += length;
+    return at;
+  }
+
+  #makeDevice(state: BlockState | undefined): BlockDevice {
+    const context: DeviceContext<BlockOptions, BlockState> = {
+      id: 'block0',
+      options: this.options,
+      fds: this.#fds,
+      config: {
+        bytes: this.config,
+        update: (change) => {
+          change(new DataView(this.config.buffer));
+          this.configChanges += 1;
+        },
+      },
+      io: this.io,
+      stats: this.stats,
+      log: { info: () => {}, warn: (message) => this.warnings.push(message) },
+      previous: state === undefined ? undefined : { schema: 1, state, fromVersion: '' },
+      signal: new AbortController().signal,
+      features: () => this.features,
+      queue: () => this.#queue,
+      wake: () => {},
+      watch: () => ({ [Symbol.dispose]: () => {} }),
+      request: () => Promise.reject(new Error('no runtime')),
+    };
+    return new BlockDevice(context);
+  }
+
+  #makeQueue(): Virtqueue {
+    const queue: Partial<Virtqueue> = {
+      index: 0,
+      pop: () => {
+        const sent = this.#available.shift();
+        if (sent !== undefined) this.#outstanding.set(sent.chain.head, sent);
+        return sent?.chain;
+      },
+      push: (head, written) => {
+        const sent = this.#outstanding.get(head);
+        if (sent === undefined || this.#used.has(head)) throw new Error(`${head} is not outstanding`);
+        if (written > sent.room) throw new Error(`${written} bytes were written into ${sent.room}`);
+        this.#used.set(head, written);
+      },
+    };
+    return queue as Virtqueue;
+  }
+}
