@@ -19,3 +19,6 @@ export {
   type TestRuntimeOptions,
 } from './test-runtime.ts';
 export { throughMessages } from './through-messages.ts';
+export type { Completion, DriverOptions, DriverQueue, Template } from './virtio/driver.ts';
+export { createDriverQueue } from './virtio/driver-queue.ts';
+export { createGuestRam, GuestRam, type GuestRamFile, type GuestRamRegion } from './virtio/guest-ram.ts';
