@@ -2,6 +2,7 @@
 // called, so that importing this costs nothing, and errno is read at once, in the same thread.
 
 import { createRequire } from 'node:module';
+import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 import { isRuntimeError, RuntimeError } from '@runtime/core/errors';
 import { errors, sdkErrorTable } from '../errors.ts';
@@ -63,6 +64,14 @@ export function lastErrno(): number {
   return loadKoffi().errno();
 }
 
+/** `EIO` for 5 and −5; `E<number>` for one without a name here. */
+export function errnoName(errno: number): string {
+  const positive = Math.abs(errno);
+  // libuv does not know all that Linux has.
+  const known = getSystemErrorMap().get(-positive)?.[0];
+  return known ?? Object.entries(constants.errno).find(([, value]) => value === positive)?.[0] ?? `E${positive}`;
+}
+
 /** A system call that failed. Its code is SDK_ERR_SYSCALL; what failed and how is in the fields. */
 export class LinuxError extends RuntimeError<'SDK_ERR_SYSCALL'> {
   override readonly name: string = 'LinuxError';
@@ -73,11 +82,12 @@ export class LinuxError extends RuntimeError<'SDK_ERR_SYSCALL'> {
   readonly errnoName: string;
 
   constructor(syscall: string, errno: number) {
-    const [errnoName, why] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, 'unknown error'];
-    super('SDK_ERR_SYSCALL', sdkErrorTable.SDK_ERR_SYSCALL, { details: { syscall, errno: errnoName, why } });
+    const name = errnoName(errno);
+    const [, why] = getSystemErrorMap().get(-errno) ?? [name, 'unknown error'];
+    super('SDK_ERR_SYSCALL', sdkErrorTable.SDK_ERR_SYSCALL, { details: { syscall, errno: name, why } });
     this.syscall = syscall;
     this.errno = errno;
-    this.errnoName = errnoName;
+    this.errnoName = name;
   }
 }
 

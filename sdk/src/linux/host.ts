@@ -4,22 +4,20 @@
 import { createRequire } from 'node:module';
 import type { NativeHost } from '@runtime/core';
 
-type Linux = typeof import('./index.ts');
-
-let loaded: Linux | undefined;
-function linux(): Linux {
-  // Sources run as they are during development, and compiled in a package.
-  const file = import.meta.url.endsWith('.ts') ? './index.ts' : './index.js';
-  loaded ??= createRequire(import.meta.url)(file) as Linux;
-  return loaded;
-}
+const require = createRequire(import.meta.url);
+// Sources run as they are during development, and compiled in a package.
+const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 
 /** For `createRuntime({ native: linuxHost })`. */
 export const linuxHost: NativeHost = {
-  peerCredentials: (fd) => linux().peerCredentials(fd),
-  pidfdOpen: (pid) => linux().pidfdOpen(pid),
-  pidfdSignal: (pidfd, signal) => linux().pidfdSendSignal(pidfd, signal),
-  onReadable: (fd, fn) => linux().onReadable(fd, fn),
-  sealDescriptors: () => linux().sealDescriptors(),
-  dieWithParent: (signal) => linux().setParentDeathSignal(signal),
+  peerCredentials: (fd) => load<typeof import('./socket-credentials.ts')>('socket-credentials').peerCredentials(fd),
+  pidfdOpen: (pid) => load<typeof import('./pidfd.ts')>('pidfd').pidfdOpen(pid),
+  pidfdSignal: (pidfd, signal) => load<typeof import('./pidfd.ts')>('pidfd').pidfdSendSignal(pidfd, signal),
+  onReadable: (fd, fn) => load<typeof import('./poll.ts')>('poll').onReadable(fd, fn),
+  sealDescriptors: () => load<typeof import('./descriptors.ts')>('descriptors').sealDescriptors(),
+  dieWithParent: (signal) => load<typeof import('./prctl.ts')>('prctl').setParentDeathSignal(signal),
 };
+
+function load<T>(name: string): T {
+  return require(`./${name}.${extension}`) as T;
+}

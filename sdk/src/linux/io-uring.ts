@@ -337,8 +337,9 @@ export class IoUring implements Disposable {
       this.#register(REGISTER_SYNC_CANCEL, words, 1);
       return true;
     } catch (e) {
+      if (!(e instanceof LinuxError)) throw e;
       // Nothing to cancel is what was wanted.
-      return e instanceof LinuxError && e.errnoName === 'ENOENT';
+      return e.errnoName === 'ENOENT';
     }
   }
 

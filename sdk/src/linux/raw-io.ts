@@ -2,8 +2,9 @@
 // Each returns what the call returned, or −errno. Addresses are those of mapping.ts or of guest memory; what they name
 // must stay mapped until the call returns. Nothing here retries: EINTR, EAGAIN and short counts are the caller's.
 
-import { getSystemErrorMap } from 'node:util';
 import { declareHot, lastErrno } from './call.ts';
+
+export { errnoName } from './call.ts';
 
 export const FALLOC_KEEP_SIZE = 1;
 export const FALLOC_PUNCH_HOLE = 2;
@@ -28,12 +29,6 @@ export const ERRNO = {
   ETIME: 62,
   ECANCELED: 125,
 } as const;
-
-/** `EIO` for 5 and −5; `E<number>` for one without a name here. */
-export function errnoName(errno: number): string {
-  const positive = Math.abs(errno);
-  return getSystemErrorMap().get(-positive)?.[0] ?? `E${positive}`;
-}
 
 function outcome(result: number): number {
   return result < 0 ? -lastErrno() : result;
