@@ -59,9 +59,10 @@ export function parseBzImage(image: Buffer): Payload | string {
 /**
  * The ELF file of a kernel, given that file or a bzImage.
  * @param file how it is called in an error
+ * @param limit most bytes it may unpack to
  * @throws VMM_ERR_IMAGE_KERNEL for what is neither; VMM_ERR_IMAGE_TOOL for one in xz, lz4 or bzip2 without that command
  */
-export async function uncompressKernel(image: Buffer, file: string): Promise<Buffer> {
+export async function uncompressKernel(image: Buffer, file: string, limit = KERNEL_MAX_BYTES): Promise<Buffer> {
   if (isElf(image)) return image;
   const payload = parseBzImage(image);
   if (typeof payload === 'string') throw errors.VMM_ERR_IMAGE_KERNEL({ details: { file, why: payload } });
@@ -69,7 +70,7 @@ export async function uncompressKernel(image: Buffer, file: string): Promise<Buf
     errors.VMM_ERR_IMAGE_KERNEL({ details: { file, why }, ...(cause === undefined ? {} : { cause }) });
   let kernel: Buffer;
   try {
-    kernel = await unpack(payload);
+    kernel = await unpack(payload, limit);
   } catch (e) {
     if ((e as { code?: string }).code === 'VMM_ERR_IMAGE_TOOL') throw e;
     throw refuse(`the kernel in it does not unpack (${payload.format}): ${(e as Error).message}`, e);
@@ -78,16 +79,16 @@ export async function uncompressKernel(image: Buffer, file: string): Promise<Buf
   return kernel;
 }
 
-async function unpack({ format, bytes }: Payload): Promise<Buffer> {
-  const limit = { maxOutputLength: KERNEL_MAX_BYTES };
+async function unpack({ format, bytes }: Payload, limit: number): Promise<Buffer> {
+  const maxOutputLength = limit;
   switch (format) {
     case 'none':
       return bytes;
     case 'gzip':
-      return promisify(gunzip)(bytes, limit);
+      return promisify(gunzip)(bytes, { maxOutputLength });
     case 'zstd':
-      return promisify(zstdDecompress)(bytes, limit);
+      return promisify(zstdDecompress)(bytes, { maxOutputLength });
     default:
-      return run(format, ['-dc'], { what: 'unpacking a kernel', input: bytes, limit: KERNEL_MAX_BYTES });
+      return run(format, ['-dc'], { what: 'unpacking a kernel', input: bytes, limit });
   }
 }

@@ -4,10 +4,10 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureMade, hashOf, imageCache, type OnProgress, writeWhole } from './cache.ts';
 import { extractDeb } from './deb.ts';
-import { CHECK_SCRIPT, GUEST_INIT, POWER_SCRIPT, UDHCPC_SCRIPT } from './guest-init.ts';
+import { CHECK_SCRIPT, GUEST_INIT, POWER_SCRIPT, PROFILE, UDHCPC_SCRIPT } from './guest-init.ts';
 import { buildInitramfs, collectPrograms } from './initramfs.ts';
 import { ensureKernel, type GuestKernel, type KernelFlavour, resolveKernel } from './kernel.ts';
-import { collectModules, type Module } from './modules.ts';
+import { collectModules, type Module, withoutSignature } from './modules.ts';
 import { Archive, type DebianPackage, debianArchitecture, GUEST_SUITE } from './packages.ts';
 
 export interface DefaultGuest {
@@ -32,12 +32,12 @@ export const GUEST_MODULES: readonly string[] = [
   'virtio_net',
   'virtio-rng',
   'vmw_vsock_virtio_transport',
-  'virtio_input',
-  'virtio_balloon',
-  'evdev',
-  'button',
-  'af_packet',
 ];
+/** Inserted while its user reads the prompt. What is not of this flavour of the kernel is left out. */
+const LATER_MODULES: Readonly<Record<KernelFlavour, readonly string[]>> = {
+  generic: ['button', 'evdev', 'virtio_input', 'virtio_balloon', '9pnet_virtio', '9p'],
+  cloud: ['button', 'evdev', 'virtio_input', 'virtio_balloon'],
+};
 
 /**
  * What is left out of the boot of a virtual machine: probing for devices it has not, the self-tests of the cipher
@@ -59,7 +59,7 @@ interface Lock {
 /** Packages are looked up again after this long, in ms. */
 const LOCK_FRESH_MS = 14 * 24 * 3_600_000;
 /** A change of how the initial file system is made that its inputs do not show. */
-const RECIPE = 1;
+const RECIPE = 2;
 
 const PROGRAMS = ['/usr/bin/socat'];
 const PACKAGES = ['busybox-static', 'socat'];
@@ -91,6 +91,7 @@ const recipe = (): unknown[] => [
   GUEST_SUITE,
   debianArchitecture(),
   GUEST_MODULES,
+  LATER_MODULES,
   PACKAGES,
   PROGRAMS,
   GUEST_PARAMS,
@@ -102,6 +103,7 @@ function guestFiles() {
     '/etc/udhcpc': { content: UDHCPC_SCRIPT, mode: 0o755 },
     '/etc/check': { content: CHECK_SCRIPT, mode: 0o755 },
     '/etc/acpi/PWRF/00000080': { content: POWER_SCRIPT, mode: 0o755 },
+    '/etc/profile': { content: PROFILE },
     '/etc/passwd': { content: 'root:x:0:0:root:/root:/bin/sh\n' },
     '/etc/group': { content: 'root:x:0:\n' },
     '/etc/hosts': { content: '127.0.0.1 localhost\n::1 localhost\n' },
@@ -129,11 +131,11 @@ async function make(flavour: KernelFlavour, onProgress: OnProgress, refresh: boo
   const initrd = await ensureMade(join(imageCache(), 'initrd', `${key}.cpio`), async (at) => {
     const tree = await ensureTree(archive, packages);
     onProgress({ what: 'Making the initial file system' });
-    const modules = await guestModules(kernel);
     const { '/init': init, ...files } = guestFiles();
     const image = buildInitramfs({
       busybox: readFileSync(join(tree, 'usr/bin/busybox')),
-      modules,
+      modules: await guestModules(kernel, GUEST_MODULES),
+      laterModules: await guestModules(kernel, LATER_MODULES[flavour]),
       init: init.content,
       programs: collectPrograms(tree, PROGRAMS),
       files,
@@ -144,8 +146,9 @@ async function make(flavour: KernelFlavour, onProgress: OnProgress, refresh: boo
   return { resolvedAt: Date.now(), kernel: kernelPackage, packages, guest };
 }
 
-function guestModules(kernel: GuestKernel): Promise<Module[]> {
-  return collectModules(kernel.modules, GUEST_MODULES);
+async function guestModules(kernel: GuestKernel, names: readonly string[]): Promise<Module[]> {
+  const modules = await collectModules(kernel.modules, names);
+  return modules.map(({ name, bytes }) => ({ name, bytes: withoutSignature(bytes) }));
 }
 
 /** Packages, unpacked over each other. */

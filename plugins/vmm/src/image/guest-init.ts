@@ -1,6 +1,7 @@
 // Process 1 of the default guest: a script for busybox's shell. It knows the kernel parameters
 //   runtime.check            check the devices, print what was found, power off
 //   runtime.vsock=<port>     where on the host (CID 2) the check of vsock finds somebody who sends back what he gets
+//   runtime.tcp=<port>       the same for the check of the network, at the address of the gateway
 //   runtime.hostname=<name>
 
 /** Lines begin with it that are meant for programs: `check <name> ok|failed|absent <detail>`, last `check done`. */
@@ -36,21 +37,30 @@ mount -t tmpfs tmpfs /dev/shm
 hostname "$(param runtime.hostname || echo guest)"
 ip link set lo up
 
-# Everything which is not needed for a prompt.
+# What is not needed for a prompt.
+{
+  while read -r m; do insmod "/modules/$m.ko"; done < /modules/later
+  # It reads the devices there are when it starts, so the power button comes first.
+  acpid -l /dev/null -p /run/acpid.pid
+  : > /run/later-done
+} > /run/later.log 2>&1 &
 if [ -e /sys/class/net/eth0 ]; then
   ip link set eth0 up
-  udhcpc -q -n -t 20 -T 1 -i eth0 -s /etc/udhcpc > /run/udhcpc.log 2>&1 &
+  udhcpc -f -t 20 -T 1 -A 5 -i eth0 -s /etc/udhcpc > /run/udhcpc.log 2>&1 &
 fi
-acpid -l /dev/null -p /run/acpid.pid 2> /dev/null
 
 if param runtime.check > /dev/null; then
   /bin/sh /etc/check
 else
+  echo "This is a shell in the guest; exit ends it."
   cd /root
   setsid cttyhack sh -l
 fi
 sync
 poweroff -f
+`;
+
+export const PROFILE = `export PS1='guest:\\w# '
 `;
 
 /** What busybox's DHCP client calls, see its networking/udhcp/. */
@@ -59,9 +69,9 @@ export const UDHCPC_SCRIPT = `#!/bin/sh
 ip addr flush dev "$interface"
 ip addr add "$ip/\${mask:-24}" dev "$interface"
 for r in $router; do
-  # A gateway outside the subnet, as with passt, has to be told to be on this link.
-  ip route add "$r" dev "$interface" 2> /dev/null
   ip route add default via "$r" dev "$interface" && break
+  # A gateway outside the subnet has to be told to be on this link.
+  ip route add "$r" dev "$interface" && ip route add default via "$r" dev "$interface" && break
 done
 : > /etc/resolv.conf
 for d in $dns; do echo "nameserver $d" >> /etc/resolv.conf; done
@@ -120,12 +130,25 @@ check_net() {
   [ -e /run/net-up ] || { say net failed "no address was given: $(tail -n 1 /run/udhcpc.log)"; return; }
   address=$(ip -4 -o addr show dev eth0 | awk '{print $4; exit}')
   gateway=$(ip route | awk '/^default/ {print $3; exit}')
-  # Not every gateway answers to ping, but each has to answer for its address.
+  if port=$(param runtime.tcp); then
+    if echoes "TCP:$gateway:$port"; then say net ok "$address, 256 KiB there and back through port $port of $gateway"
+    else say net failed "$address, port $port of $gateway: $(tail -n 1 /run/socat)"; fi
+    return
+  fi
+  # Not every gateway answers to ping, but each has to answer for its address, which the table of neighbours tells.
   ping -c 1 -W 2 "$gateway" > /dev/null 2>&1
-  # Its entry in the table of neighbours says whether it did.
   if awk -v g="$gateway" '$1 == g && $4 != "00:00:00:00:00:00" {found = 1} END {exit !found}' /proc/net/arp
   then say net ok "$address gateway $gateway"
   else say net failed "$address, but the gateway $gateway does not answer"; fi
+}
+
+# Sends a pattern to an address of socat, and expects it back.
+echoes() {
+  dd if=/dev/urandom of=/run/pattern bs=64k count=4 2> /dev/null
+  timeout 20 socat -t 10 - "$1" < /run/pattern > /run/readback 2> /run/socat && cmp /run/pattern /run/readback 2>> /run/socat
+  result=$?
+  rm -f /run/pattern /run/readback
+  return $result
 }
 
 check_rng() {
@@ -138,20 +161,14 @@ check_rng() {
   else say rng failed "$current gives no bytes, or the same twice"; fi
 }
 
-# Sends a pattern to who listens at the port on the host, and expects it back.
 check_vsock() {
   [ -e /sys/bus/virtio/drivers/vmw_vsock_virtio_transport ] || { say vsock absent "the driver is not there"; return; }
   found=
   for d in /sys/bus/virtio/drivers/vmw_vsock_virtio_transport/virtio*; do [ -e "$d" ] && found=1; done
   [ -n "$found" ] || { say vsock absent "there is no virtio-vsock"; return; }
   port=$(param runtime.vsock) || { say vsock ok "the device is there; no port was given to talk to"; return; }
-  [ -x /usr/bin/socat ] || { say vsock failed "this guest has no socat"; return; }
-  dd if=/dev/urandom of=/run/pattern bs=64k count=4 2> /dev/null
-  if timeout 20 socat -t 10 - "VSOCK-CONNECT:2:$port" < /run/pattern > /run/readback 2> /run/socat \\
-    && cmp -s /run/pattern /run/readback
-  then say vsock ok "256 KiB there and back through port $port"
+  if echoes "VSOCK-CONNECT:2:$port"; then say vsock ok "256 KiB there and back through port $port"
   else say vsock failed "port $port: $(tail -n 1 /run/socat)"; fi
-  rm -f /run/pattern /run/readback
 }
 
 check_input() {
@@ -179,6 +196,8 @@ check_kernel() {
   if [ "$bad" = 0 ]; then say kernel ok "$(uname -r)"; else say kernel failed "$bad lines of trouble in its log"; fi
 }
 
+i=0
+while [ ! -e /run/later-done ] && [ $i -lt 100 ]; do usleep 100000; i=$((i + 1)); done
 check_block
 check_rng
 check_input

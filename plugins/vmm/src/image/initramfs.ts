@@ -10,11 +10,12 @@ import type { Module } from './modules.ts';
 export interface InitramfsSpec {
   /** A static busybox. */
   readonly busybox: Uint8Array;
-  /** Inserted in this order; see {@link InitramfsSpec.init}. */
   readonly modules: readonly Module[];
+  /** Those which the script inserts when what is urgent is done. */
+  readonly laterModules?: readonly Module[];
   /**
    * The script that is process 1, for busybox's shell. The modules lie in /modules, and /modules/order has their names
-   * in the order in which they are to be inserted, one a line.
+   * in the order in which they are to be inserted, one a line; /modules/later those of the later ones.
    */
   readonly init: string;
   /** Programs out of unpacked packages; see {@link collectPrograms}. */
@@ -26,7 +27,7 @@ export interface InitramfsSpec {
 /** Folders which things are mounted on. */
 const FOLDERS = ['proc', 'sys', 'dev', 'run', 'tmp', 'root', 'mnt', 'etc'];
 
-export function buildInitramfs({ busybox, modules, init, programs, files }: InitramfsSpec): Buffer {
+export function buildInitramfs({ busybox, modules, laterModules = [], init, programs, files }: InitramfsSpec): Buffer {
   const entries: Record<string, CpioEntry> = {};
   for (const name of FOLDERS) entries[name] = name === 'tmp' ? { mode: 0o1777 } : {};
   // As in Debian, so that libraries are found where their packages put them.
@@ -38,8 +39,11 @@ export function buildInitramfs({ busybox, modules, init, programs, files }: Init
   entries['usr/bin/sh'] = { link: 'busybox' };
   // The kernel opens it before anything is mounted.
   entries['dev/console'] = { device: { kind: 'char', major: 5, minor: 1 } };
-  for (const { name, bytes } of modules) entries[`modules/${name}.ko`] = { content: bytes };
-  entries['modules/order'] = { content: modules.map(({ name }) => `${name}\n`).join('') };
+  for (const { name, bytes } of [...modules, ...laterModules]) entries[`modules/${name}.ko`] = { content: bytes };
+  const list = (of: readonly Module[]): CpioEntry => ({ content: of.map(({ name }) => `${name}\n`).join('') });
+  entries['modules/order'] = list(modules);
+  const first = new Set(modules.map(({ name }) => name));
+  entries['modules/later'] = list(laterModules.filter(({ name }) => !first.has(name)));
   entries.init = { content: init, mode: 0o755 };
   return writeCpio({ ...entries, ...programs, ...files });
 }
