@@ -21,4 +21,12 @@ export {
 export { throughMessages } from './through-messages.ts';
 export type { Completion, DriverOptions, DriverQueue, Template } from './virtio/driver.ts';
 export { createDriverQueue } from './virtio/driver-queue.ts';
+export { type FrontEndOptions, VhostUserFrontEnd } from './virtio/front-end.ts';
+export { EchoDevice, type EchoDeviceOptions } from './virtio/front-end-echo.ts';
+export {
+  type BackendAsked,
+  type FrontEndAnswer,
+  FrontEndLink,
+  type RequestOptions,
+} from './virtio/front-end-link.ts';
 export { createGuestRam, GuestRam, type GuestRamFile, type GuestRamRegion } from './virtio/guest-ram.ts';
