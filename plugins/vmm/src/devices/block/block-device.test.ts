@@ -67,6 +67,18 @@ describe('reading and writing', () => {
     expect(Buffer.compare(readFileSync(path), content)).toBe(0);
   });
 
+  test('while nothing else goes on, a small write is made at once', () => {
+    using rig = new BlockRig(fd);
+    rig.io.others = 0;
+    const data = pattern(1024);
+    expect(rig.write(10, data).status).toBe(Status.ok);
+    expect(rig.ask({ type: RequestType.out, sector: 12, out: data, split: [16, 512] }).status).toBe(Status.ok);
+    expect(rig.io.begun).toEqual([]);
+    content.set(data, 10 * 512);
+    content.set(data, 12 * 512);
+    expect(Buffer.compare(readFileSync(path), content)).toBe(0);
+  });
+
   test.each([
     ['the header in many parts', [1, 2, 3, 4, 6]],
     ['the header with the beginning of the data', [100, 412 + 16]],
@@ -128,7 +140,7 @@ describe('reading and writing', () => {
     using rig = new BlockRig(fd, {}, new FakeIo(4));
     const heads = Array.from({ length: 50 }, (_, i) => rig.send({ type: RequestType.in, sector: i, room: 512 }));
     rig.begin();
-    expect(rig.io.inFlight).toBe(4);
+    expect(rig.io.waiting).toBe(4);
     rig.run();
     for (const [i, head] of heads.entries())
       expect(Buffer.compare(rig.answer(head)?.data ?? new Uint8Array(), at(i, 512))).toBe(0);

@@ -38,6 +38,8 @@ export class FakeIo implements DeviceIo {
   /** What the next operations give instead of being carried out; `undefined` lets one be. */
   intercept: (operation: Operation) => number | undefined = () => undefined;
   readonly begun: Operation[] = [];
+  /** Operations of nobody, so that none of ours finds the disk idle and passes this by. */
+  others = 1;
   readonly #waiting: Operation[] = [];
   readonly free: number;
 
@@ -46,7 +48,7 @@ export class FakeIo implements DeviceIo {
   }
 
   get inFlight(): number {
-    return this.#waiting.length;
+    return this.#waiting.length + this.others;
   }
 
   read(fd: number, address: number, length: number, offset: number, token: number): void {
@@ -66,6 +68,10 @@ export class FakeIo implements DeviceIo {
   }
   fallocate(fd: number, mode: number, offset: number, length: number, token: number): void {
     this.#begin('fallocate', token, offset, length, () => rawFallocate(fd, mode, offset, length));
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
   }
 
   /** Ends what has begun by now. */
@@ -208,7 +214,7 @@ export class BlockRig implements Disposable {
     do {
       this.device.process(this.#queue);
       this.io.step((token, result) => this.device.complete(token, result));
-    } while (this.io.inFlight > 0 || this.#available.length > 0);
+    } while (this.io.waiting > 0 || this.#available.length > 0);
   }
 
   /** Takes what was sent, and ends none of it. */
