@@ -17,7 +17,7 @@ export const BOUND_BY_MACHINE: ReadonlySet<VirtioDeviceName> = new Set(['net']);
 const CONNECT_RETRY_MS = 10;
 
 /** A device process that dies more often than this within the window stays down. */
-const RESTART = { when: 'always', backoffMs: 10, maxMs: 1_000, crashLimit: 30, windowMs: 10_000 } as const;
+const RESTART = { when: 'always', backoffMs: 10, maxMs: 50, crashLimit: 30, windowMs: 10_000 } as const;
 const LOAD_MS = 30_000;
 
 interface Base {

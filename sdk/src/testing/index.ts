@@ -19,6 +19,7 @@ export {
   type TestRuntimeOptions,
 } from './test-runtime.ts';
 export { throughMessages } from './through-messages.ts';
+export { DrivenDevice, type DriveOptions, driveDevice } from './virtio/drive-device.ts';
 export type { Completion, DriverOptions, DriverQueue, Template } from './virtio/driver.ts';
 export { createDriverQueue } from './virtio/driver-queue.ts';
 export { type FrontEndOptions, VhostUserFrontEnd } from './virtio/front-end.ts';

@@ -24,7 +24,11 @@ interface Running {
   readonly watch: Watch | undefined;
   /** Takes no more: it is about to stop. */
   draining: boolean;
+  /** The device threw while it served it: what is outstanding will never end. */
+  failed: boolean;
 }
+
+const isDone = ({ queue, failed }: Running): boolean => failed || queue.broken !== undefined || queue.outstanding === 0;
 
 export interface LoopClient {
   process(queue: Virtqueue): void;
@@ -40,6 +44,7 @@ export class DeviceLoop {
   #running: readonly Running[] = [];
   readonly #wake = new Int32Array(64).fill(-1);
   #paused = false;
+  #closed = false;
   #scheduled = false;
   #inTurn = false;
   readonly #idleWaiters: (() => void)[] = [];
@@ -47,7 +52,7 @@ export class DeviceLoop {
   constructor(client: LoopClient, io: IoEngine) {
     this.#client = client;
     this.#io = io;
-    io.onComplete = (token, result) => client.complete(token, result);
+    io.onComplete = (token, result) => this.#completed(token, result);
     io.onWake = (kick) => drainEventfd(kick);
   }
 
@@ -61,7 +66,7 @@ export class DeviceLoop {
 
   add(queue: Virtqueue, kick: number): void {
     const watched = kick < 0 ? undefined : watch(kick, { readable: true }, () => this.#kicked(kick));
-    this.#queues[queue.index] = { queue, kick, watch: watched, draining: false };
+    this.#queues[queue.index] = { queue, kick, watch: watched, draining: false, failed: false };
     this.#changed();
     this.schedule();
   }
@@ -72,7 +77,7 @@ export class DeviceLoop {
     if (running === undefined) return undefined;
     running.draining = true;
     running.watch?.[Symbol.dispose]();
-    await this.#idle(() => running.queue.outstanding === 0 || running.queue.broken !== undefined);
+    await this.#idle(() => isDone(running));
     this.#queues[index] = undefined;
     this.#changed();
     return running.queue;
@@ -81,7 +86,15 @@ export class DeviceLoop {
   /** Takes nothing more from any queue and ends when nothing is outstanding. */
   async pause(): Promise<void> {
     this.#paused = true;
-    await this.#idle(() => this.#io.inFlight === 0 && this.#running.every(({ queue }) => queue.outstanding === 0));
+    await this.#idle(() => this.#io.inFlight === 0 && this.#running.every(isDone));
+  }
+
+  /** No turn follows. The rings and descriptors may be gone afterwards. */
+  close(): void {
+    this.#closed = true;
+    for (const { watch: watched } of this.#running) watched?.[Symbol.dispose]();
+    this.#queues.length = 0;
+    this.#changed();
   }
 
   resume(): void {
@@ -102,7 +115,7 @@ export class DeviceLoop {
   /** Serves until nothing is left to do, or for as long as one turn may take. */
   turn(): void {
     // Device code that publishes from a watch may end up here again.
-    if (this.#inTurn) return;
+    if (this.#inTurn || this.#closed) return;
     this.#inTurn = true;
     try {
       this.#serve();
@@ -160,14 +173,28 @@ export class DeviceLoop {
       try {
         this.#client.process(queue);
       } catch (e) {
-        one.draining = true;
-        this.#client.failed(queue, e);
+        this.#fail(one, e);
         continue;
       }
       if (queue.broken !== undefined) this.#client.failed(queue, queue.broken);
       if (queue.stats.popped + queue.stats.refused !== before) popped = true;
     }
     return popped;
+  }
+
+  /** Which request it was about only the device knew: none of its queues can be trusted to be complete any more. */
+  #completed(token: number, result: number): void {
+    try {
+      this.#client.complete(token, result);
+    } catch (e) {
+      for (const one of this.#running) this.#fail(one, e);
+    }
+  }
+
+  #fail(one: Running, why: unknown): void {
+    one.draining = true;
+    one.failed = true;
+    this.#client.failed(one.queue, why);
   }
 
   #flushAll(): void {

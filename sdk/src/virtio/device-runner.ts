@@ -206,6 +206,7 @@ export class DeviceRunner implements BackendDevice {
 
   async close(): Promise<void> {
     await this.#quiesce(this.#generation).catch(() => {});
+    this.#loop.close();
     this.#tearDown(this.#generation);
     this.#start.io[Symbol.dispose]();
   }
