@@ -94,6 +94,7 @@ export const CLI_COMMANDS: readonly CliCommand[] = [
     summary: 'write a plugin package to start from',
     args: [{ name: 'folder', summary: 'where; its last part is the name. Or @scope/name', required: true }],
     options: {
+      device: { type: 'boolean', summary: 'a virtio device for VMs' },
       install: { type: 'boolean', default: true, summary: 'install packages with npm (--no-install does not)' },
     },
     complete: { folder: 'folder' },

@@ -14,6 +14,8 @@ import { cachedPacks, type Packs } from './packs.ts';
 export interface CreatePluginOptions {
   /** What a relative folder is relative to; default: the working directory. */
   readonly cwd?: string;
+  /** `device`: a virtio device of its own, and a plugin that offers it. Default `plugin`. */
+  readonly template?: keyof typeof TEMPLATES;
   /** Runs `npm install`; default true. */
   readonly install?: boolean;
   /** Tarballs of core and sdk; default: of those that run here. */
@@ -30,8 +32,11 @@ export interface CreatedPlugin extends PluginNames {
   readonly next: readonly string[];
 }
 
-/** A working plugin itself: type-checked and tested with the rest of the sdk. Published as it is. */
-const TEMPLATE = fileURLToPath(new URL('../../src/scaffold/template/', import.meta.url));
+/** Working plugins themselves: type-checked and tested with the rest of the sdk. Published as they are. */
+const TEMPLATES = {
+  plugin: fileURLToPath(new URL('../../src/scaffold/template/', import.meta.url)),
+  device: fileURLToPath(new URL('../../src/scaffold/template-device/', import.meta.url)),
+} as const;
 /** npm leaves files of this name out of packages. */
 const RENAMED: Readonly<Record<string, string>> = { gitignore: '.gitignore' };
 /** Of the npm package `node`, for machines whose own is older. */
@@ -42,12 +47,12 @@ const NODE = { minimum: [24, 12], package: '^24.21.0' } as const;
  * @throws SDK_ERR_PLUGIN_NAME, SDK_ERR_FOLDER_NOT_EMPTY, SDK_ERR_PACK, SDK_ERR_NPM (the files are then there)
  */
 export async function createPlugin(target: string, options: CreatePluginOptions = {}): Promise<CreatedPlugin> {
-  const { cwd = process.cwd(), install = true, onProgress = () => {} } = options;
+  const { cwd = process.cwd(), install = true, template = 'plugin', onProgress = () => {} } = options;
   const names = parseNames(target, cwd);
   await checkEmpty(names.folder);
   const cache = join(cacheFolder(process.env), 'packs');
-  const packs = options.packs ?? (await cachedPacks(cache, () => onProgress('packing @runtime/core and @runtime/sdk')));
-  const files = await writeTemplate(names, packs);
+  const packs = options.packs ?? (await cachedPacks(cache, () => onProgress('packing what runs here')));
+  const files = await writeTemplate(TEMPLATES[template], names, packs);
   if (install) {
     onProgress('installing packages (npm install)');
     await npm(['install', '--no-audit', '--no-fund', '--loglevel=error'], names.folder);
@@ -64,13 +69,13 @@ async function checkEmpty(folder: string): Promise<void> {
   if (why !== undefined) throw errors.SDK_ERR_FOLDER_NOT_EMPTY({ details: { folder, why } });
 }
 
-async function writeTemplate(names: PluginNames, packs: Packs): Promise<readonly string[]> {
-  const entries = await readdir(TEMPLATE, { recursive: true, withFileTypes: true });
-  const sources = entries.filter((e) => e.isFile()).map((e) => join(e.parentPath, e.name).slice(TEMPLATE.length));
+async function writeTemplate(template: string, names: PluginNames, packs: Packs): Promise<readonly string[]> {
+  const entries = await readdir(template, { recursive: true, withFileTypes: true });
+  const sources = entries.filter((e) => e.isFile()).map((e) => join(e.parentPath, e.name).slice(template.length));
   const written: string[] = [];
   for (const source of sources.sort()) {
     const file = RENAMED[source] ?? source;
-    const text = fillIn(await readFile(join(TEMPLATE, source), 'utf8'), names);
+    const text = fillIn(await readFile(join(template, source), 'utf8'), names);
     const target = join(names.folder, file);
     await mkdir(dirname(target), { recursive: true });
     await writeFile(target, file === 'package.json' ? await completeManifest(text, packs) : text, { flag: 'wx' });
@@ -89,13 +94,20 @@ function fillIn(text: string, names: PluginNames): string {
 }
 
 interface Manifest {
+  readonly scripts: Readonly<Record<string, string>>;
   devDependencies: Record<string, string>;
   allowScripts?: Record<string, boolean>;
 }
 
 async function completeManifest(text: string, packs: Packs): Promise<string> {
   const manifest = JSON.parse(text) as Manifest;
-  const own = { '@runtime/core': `file:${packs.core}`, '@runtime/sdk': `file:${packs.sdk}` };
+  // A plugin for VMs is run with the plugin that has them.
+  const needsVmm = /\bvmm\b/.test(manifest.scripts.start ?? '');
+  const own = {
+    '@runtime/core': `file:${packs.core}`,
+    '@runtime/sdk': `file:${packs.sdk}`,
+    ...(needsVmm && packs.vmm !== undefined ? { '@runtime/plugin-vmm': `file:${packs.vmm}` } : {}),
+  };
   const needsNode = !(await hasNode());
   manifest.devDependencies = sorted({
     ...manifest.devDependencies,

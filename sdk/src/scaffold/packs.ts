@@ -1,4 +1,4 @@
-// Tarballs of core and sdk as they would be published, for packages outside of the checkout. They are made of what runs
+// Tarballs of our packages as they would be published, for packages outside of the checkout. They are made of what runs
 // here: of the sources in a checkout, else of the installed packages.
 
 import { createHash } from 'node:crypto';
@@ -14,21 +14,40 @@ import { npm, run } from './npm.ts';
 export interface Packs {
   readonly core: string;
   readonly sdk: string;
+  /** The vmm plugin; only where it runs, too. */
+  readonly vmm?: string;
 }
 
-const PACKAGES = ['core', 'sdk'] as const;
-type PackageName = (typeof PACKAGES)[number];
-type Folders = Readonly<Record<PackageName, string>>;
+/** Name in npm, and folder in the checkout. */
+const PACKAGES = {
+  core: { name: '@runtime/core', folder: 'core' },
+  sdk: { name: '@runtime/sdk', folder: 'sdk' },
+  vmm: { name: '@runtime/plugin-vmm', folder: 'plugins/vmm' },
+} as const;
+type PackageId = keyof typeof PACKAGES;
+/** Of the packages that run here, in the order in which they are built. */
+type Folders = readonly (readonly [id: PackageId, folder: string])[];
 
-/** Of the packages that run here. */
 function findFolders(): Folders {
   const sdk = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
   const core = dirname(fileURLToPath(import.meta.resolve('@runtime/core/package.json')));
-  return { core, sdk };
+  const vmm = findVmm(sdk);
+  return [['core', core], ['sdk', sdk], ...(vmm === undefined ? [] : ([['vmm', vmm]] as const))];
 }
 
-function isCheckout({ sdk }: Folders): boolean {
-  return existsSync(join(sdk, 'tsconfig.build.json'));
+/** Beside the sdk: in the checkout or in node_modules. */
+function findVmm(sdk: string): string | undefined {
+  const { name, folder } = PACKAGES.vmm;
+  const places = [join(dirname(sdk), folder), join(dirname(sdk), basename(name))];
+  return places.find((place) => existsSync(join(place, 'package.json')));
+}
+
+function folderOf(folders: Folders, wanted: PackageId): string {
+  return folders.find(([id]) => id === wanted)?.[1] ?? '';
+}
+
+function isCheckout(folders: Folders): boolean {
+  return existsSync(join(folderOf(folders, 'sdk'), 'tsconfig.build.json'));
 }
 
 /**
@@ -72,41 +91,53 @@ export async function packInto(folder: string): Promise<Packs> {
 
 async function packsIn(folder: string): Promise<Packs | undefined> {
   const names = await readdir(folder).catch(() => []);
-  const find = (name: PackageName): string | undefined => names.find((file) => file.startsWith(`runtime-${name}-`));
-  const [core, sdk] = PACKAGES.map(find);
-  return core === undefined || sdk === undefined ? undefined : { core: join(folder, core), sdk: join(folder, sdk) };
+  const find = (id: PackageId): string | undefined => {
+    const name = names.find((file) => new RegExp(`^${tarballName(id)}-\\d`).test(file));
+    return name === undefined ? undefined : join(folder, name);
+  };
+  return toPacks({ core: find('core'), sdk: find('sdk'), vmm: find('vmm') });
+}
+
+/** As npm names it, less version and ending. */
+function tarballName(id: PackageId): string {
+  return PACKAGES[id].name.slice(1).replace('/', '-');
+}
+
+function toPacks(found: Readonly<Partial<Record<PackageId, string | undefined>>>): Packs | undefined {
+  const { core, sdk, vmm } = found;
+  return core === undefined || sdk === undefined ? undefined : { core, sdk, ...(vmm === undefined ? {} : { vmm }) };
 }
 
 async function pack(folders: Folders, destination: string): Promise<Packs> {
-  const packed = PACKAGES.map(async (name) => {
+  const packed = folders.map(async ([id, folder]) => {
     const args = ['pack', '--ignore-scripts', '--loglevel=error', '--json', `--pack-destination=${destination}`];
-    const [result] = JSON.parse(await npm(args, folders[name])) as { filename: string }[];
-    return join(destination, basename(result?.filename ?? ''));
+    const [result] = JSON.parse(await npm(args, folder)) as { filename: string }[];
+    return [id, join(destination, basename(result?.filename ?? ''))] as const;
   });
-  const [core = '', sdk = ''] = await Promise.all(packed);
-  return { core, sdk };
+  const packs = toPacks(Object.fromEntries(await Promise.all(packed)));
+  if (packs === undefined) throw errors.SDK_ERR_PACK({ details: { why: 'npm packed nothing' } });
+  return packs;
 }
 
 /** Compiles copies of the sources, so that a build of the checkout, or a second one of these, is not disturbed. */
 async function build(folders: Folders, stage: string): Promise<Folders> {
-  const root = dirname(folders.sdk);
-  const staged = { core: join(stage, 'core'), sdk: join(stage, 'sdk') };
-  for (const name of PACKAGES) {
-    await cp(folders[name], staged[name], {
+  const root = dirname(folderOf(folders, 'sdk'));
+  const staged = folders.map(([id]) => [id, join(stage, PACKAGES[id].folder)] as const);
+  for (const [id, folder] of folders) {
+    await cp(folder, join(stage, PACKAGES[id].folder), {
       recursive: true,
-      filter: (path) => basename(path) !== 'node_modules' && path !== join(folders[name], 'dist'),
+      filter: (path) => basename(path) !== 'node_modules' && path !== join(folder, 'dist'),
     });
   }
   await cp(join(root, 'tsconfig.base.json'), join(stage, 'tsconfig.base.json'));
   await linkModules(join(root, 'node_modules'), join(stage, 'node_modules'));
-  for (const name of PACKAGES) await symlink(staged[name], join(stage, 'node_modules/@runtime', name));
+  for (const [id, folder] of staged) await symlink(folder, join(stage, 'node_modules', PACKAGES[id].name));
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
-  await run(process.execPath, [tsc, '-b', 'sdk/tsconfig.build.json'], stage, (why) =>
-    errors.SDK_ERR_PACK({ details: { why } }),
-  );
-  for (const name of PACKAGES) {
-    await rm(join(staged[name], 'dist/.tsbuildinfo'), { force: true });
-    await publishable(join(staged[name], 'package.json'));
+  const projects = staged.map(([id]) => `${PACKAGES[id].folder}/tsconfig.build.json`);
+  await run(process.execPath, [tsc, '-b', ...projects], stage, (why) => errors.SDK_ERR_PACK({ details: { why } }));
+  for (const [, folder] of staged) {
+    await rm(join(folder, 'dist/.tsbuildinfo'), { force: true });
+    await publishable(join(folder, 'package.json'));
   }
   return staged;
 }
@@ -132,18 +163,18 @@ async function publishable(file: string): Promise<void> {
 async function hashOf(folders: Folders): Promise<string> {
   const hash = createHash('sha256');
   const isSource = isCheckout(folders);
-  for (const name of PACKAGES) {
-    const entries = await readdir(folders[name], { recursive: true, withFileTypes: true });
+  for (const [id, folder] of folders) {
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
     const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
     for (const file of files.sort()) {
-      const path = file.slice(folders[name].length);
+      const path = file.slice(folder.length);
       if (path.includes('/node_modules/') || (isSource && path.startsWith('/dist/'))) continue;
       hash
-        .update(`${name}${path}\0`)
+        .update(`${id}${path}\0`)
         .update(await readFile(file))
         .update('\0');
     }
   }
-  if (isSource) hash.update(await readFile(join(dirname(folders.sdk), 'tsconfig.base.json')));
+  if (isSource) hash.update(await readFile(join(dirname(folderOf(folders, 'sdk')), 'tsconfig.base.json')));
   return hash.digest('hex').slice(0, 32);
 }

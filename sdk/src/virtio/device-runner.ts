@@ -70,7 +70,7 @@ export class DeviceRunner implements BackendDevice {
     this.id = start.id;
     this.#start = start;
     this.#options = options;
-    const queues = typeof device.queues === 'function' ? device.queues(options) : device.queues;
+    const queues = typeof device.queues === 'function' ? device.queues(options, fds) : device.queues;
     this.queueSizes = queues.map(({ size }) => size ?? DEFAULT_QUEUE_SIZE);
     this.queueCount = queues.length;
     this.features = featureMask(device, options, fds) | COMMON_FEATURES;

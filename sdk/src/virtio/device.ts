@@ -94,6 +94,9 @@ export interface DeviceInstance<S> {
   dispose?(): void;
 }
 
+/** A function of the options. Declared as a method, whose parameters are bivariant: what lets every `Device<…>` be an `AnyDevice`. */
+type OfOptions<O, R> = { of(options: O, fds: Readonly<Record<string, number>>): R }['of'];
+
 export interface DeviceDefinition<O, S> {
   /** kebab-case: what it is called in `--device`, logs and policies. */
   readonly name: string;
@@ -101,11 +104,11 @@ export interface DeviceDefinition<O, S> {
   readonly type: VirtioDeviceName;
   /** Checks the options before anything is opened; any Standard Schema. */
   readonly options: Schema<O>;
-  readonly queues: readonly QueueSpec[] | ((options: O) => readonly QueueSpec[]);
+  readonly queues: readonly QueueSpec[] | OfOptions<O, readonly QueueSpec[]>;
   /** Device-specific feature bits (numbers 0–23 and 50–63). Ring features are offered by the kit. */
-  readonly features?: readonly number[] | ((options: O, fds: Readonly<Record<string, number>>) => readonly number[]);
+  readonly features?: readonly number[] | OfOptions<O, readonly number[]>;
   /** What the configuration space is at first, little-endian. */
-  readonly config?: (options: O, fds: Readonly<Record<string, number>>) => Uint8Array;
+  readonly config?: OfOptions<O, Uint8Array>;
   readonly state?: StateSpec<S>;
   setup(device: DeviceContext<O, S>): DeviceInstance<S>;
 }

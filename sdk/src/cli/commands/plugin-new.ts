@@ -10,6 +10,7 @@ export async function run(context: CliContext, { args: [target = ''], options }:
   const printer = new CommandPrinter(context.terminal, context.globals.format);
   const created = await createPlugin(target, {
     cwd: context.cwd,
+    template: options.device === true ? 'device' : 'plugin',
     install: options.install !== false,
     onProgress: (stage) => void printer.print({ kind: 'progress', stage }),
   }).finally(() => printer.done());

@@ -111,7 +111,7 @@ export async function driveDevice<O, S>(device: Device<O, S>, drive: DriveOption
   const write = (message: string): void => void log.push(message);
   const runner = await DeviceRunner.create({
     id: `${device.name}0`,
-    device: device as unknown as Device,
+    device: device,
     options: drive.options ?? {},
     fds: drive.fds ?? {},
     io: createIoEngine(drive.io),

@@ -1,0 +1,22 @@
+import { driveDevice } from '@runtime/sdk/testing';
+import { expect, test } from 'vitest';
+import device from './device.ts';
+
+test('fills what the driver offers with throws', async () => {
+  await using driven = await driveDevice(device, { options: { sides: 6 } });
+  const { data } = await driven.exchange([], [64]);
+  expect(data).toHaveLength(64);
+  expect(data.every((side) => side >= 1 && side <= 6)).toBe(true);
+});
+
+test('new code goes on counting', async () => {
+  await using driven = await driveDevice(device);
+  await driven.exchange([], [16]);
+  await driven.runner.replace(device);
+  await driven.exchange([], [16]);
+  expect(await driven.runner.handle('throws', undefined, [])).toBe(32);
+});
+
+test('refuses options that it does not know', async () => {
+  await expect(driveDevice(device, { options: { sites: 6 } })).rejects.toMatchObject({ code: 'SDK_ERR_DEVICE' });
+});
