@@ -33,6 +33,8 @@ const isDone = ({ queue, failed }: Running): boolean => failed || queue.broken !
 export interface LoopClient {
   process(queue: Virtqueue): void;
   complete(token: number, result: number): void;
+  /** The queue takes no more: what is held back of it must be given back. */
+  stopping(queue: Virtqueue): void;
   /** The device threw, or the ring is broken: the queue serves no more until the driver sets it up anew. */
   failed(queue: Virtqueue, why: unknown): void;
 }
@@ -77,6 +79,7 @@ export class DeviceLoop {
     if (running === undefined) return undefined;
     running.draining = true;
     running.watch?.[Symbol.dispose]();
+    this.#client.stopping(running.queue);
     await this.#idle(() => isDone(running));
     this.#queues[index] = undefined;
     this.#changed();

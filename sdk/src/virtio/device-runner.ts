@@ -83,6 +83,7 @@ export class DeviceRunner implements BackendDevice {
       {
         process: (queue) => this.#generation.instance.process(queue),
         complete: (token, result) => this.#generation.instance.complete?.(token, result),
+        stopping: (queue) => this.#guarded('stopping', () => this.#generation.instance.stopping?.(queue)),
         failed: (queue, why) => this.#failed(queue, why),
       },
       start.io,

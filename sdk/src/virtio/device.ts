@@ -78,6 +78,11 @@ export interface DeviceInstance<S> {
   complete?(token: number, result: number): void;
   /** The driver has set up the queue. */
   started?(queue: Virtqueue): void;
+  /**
+   * The queue is to be stopped, which waits until nothing of it is outstanding: push what was held back for later, such
+   * as a buffer for an event that has not come. It is not popped any more. `quiesce` is for all queues and a change of code.
+   */
+  stopping?(queue: Virtqueue): void;
   /** The queue is about to stop; nothing of it is outstanding any more. */
   stopped?(index: number): void;
   /** The driver has written the configuration space, which holds the new bytes. */
