@@ -2,6 +2,7 @@
 
 export * from '@runtime/core';
 export {
+  type DeviceModule,
   type DeviceOffer,
   devicePlugin,
   listDevices,

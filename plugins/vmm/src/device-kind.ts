@@ -1,16 +1,7 @@
 // A kind of device has two halves: the definition that runs in the device process, and the runtime's half, which opens
 // what that process works with and answers its requests. The process itself opens nothing.
 
-import type { Logger, ManagedProcess, SpawnRequest } from '@runtime/sdk';
-import type { VirtioDeviceName } from '@runtime/sdk/virtio';
-
-/** Where the code of a device is. */
-export interface DeviceModule {
-  /** Folder of its package, absolute: files in it are loaded anew when they changed. */
-  readonly root: string;
-  /** The module whose default export is the device; absolute. */
-  readonly file: string;
-}
+import type { DeviceOffer, Logger, ManagedProcess, SpawnRequest } from '@runtime/sdk';
 
 export interface HostRequest {
   readonly vm: { readonly name: string; readonly directory: string };
@@ -44,10 +35,7 @@ export interface HostHalf {
   close(): Promise<void>;
 }
 
-export interface DeviceKind {
-  readonly kind: string;
-  readonly type: VirtioDeviceName;
-  readonly module: DeviceModule;
+export interface DeviceKind extends DeviceOffer {
   /** Left out: options go to the definition as they are, and there are no descriptors. */
   open?(request: HostRequest): Promise<HostHalf>;
   /** As `open`, for a device process that outlived the runtime: with the descriptors that it holds. */

@@ -8,15 +8,20 @@ import { defineHook, definePlugin, type HookToken, type Plugin } from '@runtime/
 import type { VirtioDeviceName } from './constants.ts';
 import type { AnyDevice } from './device.ts';
 
-/** A kind of device that a plugin knows; plain data. */
+/** Where the code of a device is. */
+export interface DeviceModule {
+  /** Folder of its package, absolute: files in it are loaded anew when they changed. */
+  readonly root: string;
+  /** The module whose default export is the device; absolute. */
+  readonly file: string;
+}
+
+/** A kind of device that a plugin knows. */
 export interface DeviceOffer {
   /** What it is called in `--device <kind>`. */
   readonly kind: string;
   readonly type: VirtioDeviceName;
-  /** Folder of the package that holds the module: files in it are loaded anew when they changed. Absolute. */
-  readonly root: string;
-  /** The module whose default export is the device. Absolute. */
-  readonly file: string;
+  readonly module: DeviceModule;
 }
 
 /** Who knows this kind of device? The first answer counts. */
@@ -60,7 +65,7 @@ export function devicePlugin(options: {
 
 export function offerOf({ device, module }: OfferedDevice): DeviceOffer {
   const file = compiled(fileURLToPath(module));
-  return { kind: device.name, type: device.type, root: packageRoot(file), file };
+  return { kind: device.name, type: device.type, module: { root: packageRoot(file), file } };
 }
 
 /** In a published package the source of a `.ts` is its `.js`. */
