@@ -102,12 +102,18 @@ export class PackedInflight {
   }
 
   /**
-   * A chain that takes the whole ring leaves the slot as it was and turns the lap, so both are compared. (The
-   * specification compares the slot only.) Whether the driver could see the used descriptor is in the ring itself.
+   * What was under way when the process was killed: taking a chain, giving one back (before or after the driver could
+   * see it), or noting that it could. Only the last leaves free_head and old_free_head alike with more to do; there, old
+   * values are half brought up to date, and a flag of the ring compared with them may say anything. The specification
+   * compares the slots alone, which misses this case and that of a chain as long as the ring.
    */
   #commitOrRollBack(flagsOf: (slot: number) => number): void {
     const u16 = this.#u16;
     const u8 = this.#u8;
+    if (u16[FREE_HEAD_AT] === u16[OLD_FREE_HEAD_AT]) {
+      this.#commit();
+      return;
+    }
     const slot = u16[OLD_USED_IDX_AT] as number;
     const wrap = u8[OLD_USED_WRAP_AT] as number;
     if (u16[USED_IDX_AT] !== slot || u8[USED_WRAP_AT] !== wrap) {
@@ -117,11 +123,13 @@ export class PackedInflight {
         return;
       }
     }
-    u16[FREE_HEAD_AT] = u16[OLD_FREE_HEAD_AT] as number;
+    // free_head last: once it is the old one, what used_idx says counts.
     u16[USED_IDX_AT] = slot;
     u8[USED_WRAP_AT] = wrap;
+    u16[FREE_HEAD_AT] = u16[OLD_FREE_HEAD_AT] as number;
   }
 
+  /** old_free_head first: it says that the rest is to follow. */
   #commit(): void {
     const u16 = this.#u16;
     u16[OLD_FREE_HEAD_AT] = u16[FREE_HEAD_AT] as number;

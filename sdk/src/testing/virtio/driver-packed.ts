@@ -29,9 +29,8 @@ export class PackedDriver extends DriverQueue {
   #availWrap = 1;
   #usedSlot = 0;
   #usedWrap = 1;
-  /** #availSlot when the device was last told, and whether there was anything since. */
-  #published = 0;
-  #pending = false;
+  /** Descriptors made available since the device was last told. */
+  #pending = 0;
 
   constructor(ram: GuestRam, options: DriverOptions) {
     const size = options.size ?? 64;
@@ -85,7 +84,7 @@ export class PackedDriver extends DriverQueue {
     }
     this.#free -= descriptors;
     this.#num[token] = descriptors;
-    this.#pending = true;
+    this.#pending += descriptors;
     // Release: pairs with the device's load of these flags. All descriptors of the chain are there before.
     Atomics.store(ring, first * 4 + 3, firstWord);
     return true;
@@ -106,11 +105,10 @@ export class PackedDriver extends DriverQueue {
   }
 
   protected override publish(): boolean {
-    if (!this.#pending) return false;
-    this.#pending = false;
+    if (this.#pending === 0) return false;
     const now = this.#availSlot;
-    const before = now <= this.#published ? this.#published - this.size : this.#published;
-    this.#published = now;
+    const before = now - this.#pending;
+    this.#pending = 0;
     const word = Atomics.load(this.#deviceEvent, 0);
     const mode = word >>> 16;
     if (mode === RING_EVENT_DISABLE) return false;
