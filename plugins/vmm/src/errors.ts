@@ -2,7 +2,7 @@
 
 import { defineErrors, type ErrorConstructors, type ErrorTable, GrpcStatus } from '@runtime/sdk/errors';
 
-const { failedPrecondition, invalidArgument, notFound } = GrpcStatus;
+const { alreadyExists, failedPrecondition, invalidArgument, notFound } = GrpcStatus;
 
 export const vmmErrorTable = {
   // Virtual machines
@@ -20,6 +20,48 @@ export const vmmErrorTable = {
   VMM_ERR_MACHINE: {
     message: 'the machine of VM "{vm}" did not start: {why}',
     remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+
+  VMM_ERR_EXISTS: {
+    message: 'there is a VM called "{vm}" already',
+    remedy: 'Give another name (--name), or stop it: runtime vm stop {vm}',
+    grpc: alreadyExists,
+  },
+  VMM_ERR_STATE: {
+    message: 'VM "{vm}" is {state}, and cannot be {verb}',
+    remedy: 'runtime vm list shows the states.',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_VETO: {
+    message: 'VM "{vm}" may not start: {why}',
+    remedy: 'Whoever objects is a plugin: runtime trace --kind hook shows which.',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_QEMU_MISSING: {
+    message: '{program} is not there, and no other machine can run VM "{vm}"',
+    remedy: 'Install it: apt-get install qemu-system-x86',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_QMP: {
+    message: 'QEMU of VM "{vm}" did not carry out {command}: {why}',
+    remedy: 'runtime vm logs {vm} shows what QEMU said.',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_HOTPLUG: {
+    message: 'device {device} of VM "{vm}" was not {verb}: {why}',
+    remedy: 'Its guest needs a driver for PCI hot-plug; else give the device at the start.',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_CONSOLE: {
+    message: 'the console of VM "{vm}" takes no input: {why}',
+    remedy: 'The guest does not read from it; wait, or look at what it does: runtime vm logs {vm}',
+    grpc: failedPrecondition,
+    retryable: true,
+  },
+  VMM_ERR_DEVICE_TYPE: {
+    message: 'device {device} is a virtio {type} device, which this machine cannot carry: {why}',
+    remedy: 'Leave it out of the description.',
     grpc: failedPrecondition,
   },
 
@@ -107,6 +149,11 @@ export const vmmErrorTable = {
   VMM_ERR_DISK_BACKING: {
     message: 'the backing files of {image} cannot be used: {why}',
     remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+  VMM_ERR_DISK_IO: {
+    message: '{image} could not be {verb}: errno {errno}',
+    remedy: 'See what the system says about its file system or device; see that there is space left.',
     grpc: failedPrecondition,
   },
   VMM_ERR_DISK_SIZE: {
