@@ -2,6 +2,7 @@
 // what that process works with and answers its requests. The process itself opens nothing.
 
 import type { DeviceOffer, Logger, ManagedProcess, SpawnRequest } from '@runtime/sdk';
+import type { DevicePlan } from './device-plan.ts';
 
 export interface HostRequest {
   readonly vm: { readonly name: string; readonly directory: string };
@@ -36,6 +37,8 @@ export interface HostHalf {
 }
 
 export interface DeviceKind extends DeviceOffer {
+  /** What its process may touch; left out: nothing beyond what every device process does. */
+  readonly plan?: DevicePlan;
   /** Left out: options go to the definition as they are, and there are no descriptors. */
   open?(request: HostRequest): Promise<HostHalf>;
   /** As `open`, for a device process that outlived the runtime: with the descriptors that it holds. */

@@ -6,6 +6,7 @@ import { connectUnix } from '@runtime/sdk/linux';
 import { ControlLink, type DeviceProcess, type VirtioDeviceName } from '@runtime/sdk/virtio';
 import type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
 import type { DeviceSpec, RunningDevice, SocketPaths, VmPlace } from './device-manager.ts';
+import type { DevicePlan } from './device-plan.ts';
 import { type DeviceReport, parseLoaded, parseReport } from './device-reports.ts';
 import { errors } from './errors.ts';
 
@@ -15,6 +16,7 @@ import { errors } from './errors.ts';
  */
 export const BOUND_BY_MACHINE: ReadonlySet<VirtioDeviceName> = new Set(['net']);
 const CONNECT_RETRY_MS = 10;
+const NO_PLAN: DevicePlan = { paths: [], fds: {}, syscalls: [], ioctls: [] };
 
 /** A device process that dies more often than this within the window stays down. */
 const RESTART = { when: 'always', backoffMs: 10, maxMs: 50, crashLimit: 30, windowMs: 10_000 } as const;
@@ -102,7 +104,7 @@ export class DeviceSession implements RunningDevice {
 
   /** Starts the process, or finds it again. */
   async start({ argv, env }: DeviceProcess): Promise<void> {
-    const { processes, vm, spec, control } = this.#parts;
+    const { processes, vm, spec, kind, control } = this.#parts;
     this.#process = await processes.spawn({
       key: `${vm.name}/${spec.id}`,
       kind: 'device',
@@ -111,6 +113,7 @@ export class DeviceSession implements RunningDevice {
       fds: [{ child: 3, parent: control }],
       detached: true,
       restart: RESTART,
+      jail: { profile: 'device', plan: kind.plan ?? NO_PLAN },
       ask: () => this.#ask(),
       data: { vm: vm.name, device: spec.id, kind: spec.kind },
     });

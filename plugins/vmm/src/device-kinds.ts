@@ -1,0 +1,45 @@
+// The kinds of devices that come with this plugin. Others come from plugins that answer the hook vm/resolve-device.
+
+import { closeSync } from 'node:fs';
+import { offerOf } from '@runtime/sdk';
+import type { DeviceKind, HostHalf } from './device-kind.ts';
+import { type BlockSource, openBlock } from './devices/block/host.ts';
+import block from './devices/block/index.ts';
+import { plan as blockPlan } from './devices/block/plan.ts';
+import rng from './devices/rng/index.ts';
+import { plan as rngPlan } from './devices/rng/plan.ts';
+
+const module = (name: string): URL => new URL(`./devices/${name}/index.ts`, import.meta.url);
+
+const KINDS: readonly DeviceKind[] = [
+  {
+    ...offerOf({ device: block, module: module('block') }),
+    plan: blockPlan,
+    // The description has been checked and filled in, see description/resolve.ts.
+    open: async ({ options }) => {
+      const opened = openBlock(options as BlockSource);
+      return { options: opened.options, fds: opened.fds, close: async () => opened[Symbol.dispose]() };
+    },
+    adopt: async ({ options }, fds) => held(options, fds),
+  },
+  { ...offerOf({ device: rng, module: module('rng') }), plan: rngPlan },
+];
+
+export function builtInKind(kind: string): DeviceKind | undefined {
+  return KINDS.find((one) => one.kind === kind);
+}
+
+export function builtInKinds(): readonly DeviceKind[] {
+  return KINDS;
+}
+
+/** What a device process that outlived the runtime gave back: the same open files, with their locks. */
+function held(options: unknown, fds: Readonly<Record<string, number>>): HostHalf {
+  return {
+    options,
+    fds,
+    close: async () => {
+      for (const fd of Object.values(fds)) closeSync(fd);
+    },
+  };
+}
