@@ -213,13 +213,21 @@ export class Child {
     }
   }
 
+  #tellUnjailed(kind: string): void {
+    const { toldUnjailed } = this.#world;
+    const message = `${this.name} runs without the jail it asked for`;
+    if (toldUnjailed.has(this.plugin)) this.#log.debug({ kind }, message);
+    else this.#log.warn({ kind }, `${message}; so do others of ${this.plugin}, until a plugin jails them`);
+    toldUnjailed.add(this.plugin);
+  }
+
   async #start(): Promise<void> {
     const { callBeforeSpawn, deathSignal, emit } = this.#world;
     const { plugin, key, kind } = this;
     const request = this.#wanted();
     const asked = createPlan(request, plugin, this.#cookie);
     const plan = checkPlan(asked, await callBeforeSpawn(asked));
-    if (plan.jail !== undefined) this.#log.warn({ kind }, `${this.name} runs without the jail it asked for`);
+    if (plan.jail !== undefined) this.#tellUnjailed(kind);
     const setpriv = this.detached ? undefined : await deathSignal.setpriv();
     this.#wanted();
     this.#world.descriptorSeal.seal();

@@ -69,6 +69,7 @@ export class ProcessTable {
       sweeper: new FamilySweeper(native),
       deathSignal: new DeathSignal(log),
       descriptorSeal: new DescriptorSeal(log, native),
+      toldUnjailed: new Set(),
       logFile: (plugin, key) => join(stateDirectory ?? '', 'logs', logFileName(plugin, key)),
     };
   }

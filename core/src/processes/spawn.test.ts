@@ -242,7 +242,9 @@ test('the hook sees the plan and what it answers is what is started', async () =
 test('a jail that is only wished for is missed aloud', async () => {
   const child = await fixture.processes.spawn(shell('exit 0', { jail: {} }));
   await child.exited;
-  expect(fixture.log.lines.map(({ message }) => message)).toContain('demo/child runs without the jail it asked for');
+  expect(fixture.log.lines.map(({ message }) => message)).toContainEqual(
+    expect.stringContaining('demo/child runs without the jail it asked for'),
+  );
 });
 
 test('a hook that refuses ends the start and leaves nothing', async () => {

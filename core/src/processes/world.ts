@@ -26,6 +26,8 @@ export interface ProcessWorld {
   readonly sweeper: FamilySweeper;
   readonly deathSignal: DeathSignal;
   readonly descriptorSeal: DescriptorSeal;
+  /** Plugins of which it was said that a child runs without its jail: once is enough, there may be many children. */
+  readonly toldUnjailed: Set<string>;
   /** Where the output of a detached child goes. */
   readonly logFile: (plugin: string, key: string) => string;
 }
