@@ -28,12 +28,21 @@ export interface Sides {
 export type Target =
   /** Median of ours/peer, round by round. */
   | { readonly kind: 'ratio'; readonly atMost: number }
+  /** Median of peer/ours, round by round: how many times as fast ours is. */
+  | { readonly kind: 'speed'; readonly atLeast: number }
   /** Median of ours − peer, round by round, in ns. */
   | { readonly kind: 'extra'; readonly atMostNs: number }
   /** Median of ours, in ns. */
   | { readonly kind: 'absolute'; readonly atMostNs: number }
   /** Shown for what it is. */
   | { readonly kind: 'none' };
+
+/** For what is better told by how much gets done in a second. */
+export interface Rate {
+  readonly unit: 'IO/s' | 'B/s';
+  /** How many of them one iteration is. */
+  readonly perIteration: number;
+}
 
 export interface Benchmark {
   /** Unique, kebab-case. */
@@ -42,6 +51,8 @@ export interface Benchmark {
   readonly title: string;
   readonly peer?: string;
   readonly target: Target;
+  /** Shown in place of the time. */
+  readonly rate?: Rate;
   /** For what takes long: iterations of a round, and rounds that count. By default as many as fill {@link SHORT}. */
   readonly plan?: { readonly iterations: number; readonly rounds: number };
   prepare(): Sides | Promise<Sides>;
@@ -58,6 +69,7 @@ export interface Result {
   readonly title: string;
   readonly peer: string | undefined;
   readonly target: Target;
+  readonly rate: Rate | undefined;
   readonly iterations: number;
   readonly rounds: number;
   readonly oursNs: number;
@@ -72,6 +84,7 @@ export interface Result {
 export function isMet({ target, ratio, extraNs, oursNs }: Result): boolean | undefined {
   if (target.kind === 'absolute') return oursNs <= target.atMostNs;
   if (target.kind === 'ratio' && ratio !== undefined) return ratio.median <= target.atMost;
+  if (target.kind === 'speed' && ratio !== undefined) return 1 / ratio.median >= target.atLeast;
   if (target.kind === 'extra' && extraNs !== undefined) return extraNs <= target.atMostNs;
   return undefined;
 }

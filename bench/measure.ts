@@ -61,11 +61,11 @@ async function calibrate(side: Side): Promise<number> {
 }
 
 function summarize(
-  { name, title, peer, target }: Benchmark,
+  { name, title, peer, target, rate }: Benchmark,
   iterations: number,
   times: readonly { readonly ours: number; readonly peer: number }[],
 ): Result {
-  const common = { name, title, peer, target, iterations, rounds: times.length };
+  const common = { name, title, peer, target, rate, iterations, rounds: times.length };
   const oursNs = quantile(
     times.map((t) => t.ours),
     0.5,

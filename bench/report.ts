@@ -1,7 +1,7 @@
 // Results as a table: for the terminal and for docs/performance.md.
 
 import { cpus, release, totalmem } from 'node:os';
-import { isMet, type Result, type Target } from './benchmark.ts';
+import { isMet, type Rate, type Result, type Target } from './benchmark.ts';
 
 const COLUMNS = ['benchmark', 'ours', 'peer', 'ours / peer', 'target', ''] as const;
 
@@ -18,10 +18,31 @@ export function formatNs(ns: number): string {
   return `${value.toFixed(Math.abs(value) < 10 ? 2 : Math.abs(value) < 100 ? 1 : 0)} ${unit}`;
 }
 
+const NS_PER_S = 1e9;
+const PREFIXES: readonly (readonly [atLeast: number, prefix: string])[] = [
+  [1e9, 'G'],
+  [1e6, 'M'],
+  [1e3, 'k'],
+  [0, ''],
+];
+
+/** @param ns for one iteration */
+function formatRate(ns: number, { unit, perIteration }: Rate): string {
+  const perSecond = (NS_PER_S / ns) * perIteration;
+  const [scale, prefix] = PREFIXES.find(([atLeast]) => perSecond >= atLeast) ?? [1, ''];
+  const value = perSecond / Math.max(1, scale);
+  return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${prefix}${unit}`;
+}
+
+const formatMeasure = (ns: number, rate: Rate | undefined): string =>
+  rate === undefined ? formatNs(ns) : formatRate(ns, rate);
+
 function formatTarget(target: Target): string {
   switch (target.kind) {
     case 'ratio':
       return `≤ ${target.atMost}×`;
+    case 'speed':
+      return `≥ ${target.atLeast}× as fast`;
     case 'extra':
       return `≤ ${formatNs(target.atMostNs)} more`;
     case 'absolute':
@@ -31,8 +52,12 @@ function formatTarget(target: Target): string {
   }
 }
 
-function formatRatio({ ratio, extraNs, target }: Result): string {
+function formatRatio({ ratio, extraNs, target, rate }: Result): string {
   if (ratio === undefined || extraNs === undefined) return '–';
+  if (rate !== undefined) {
+    const [median, low, high] = [1 / ratio.median, 1 / ratio.high, 1 / ratio.low];
+    return `${median.toFixed(2)}× as fast (${low.toFixed(2)}–${high.toFixed(2)})`;
+  }
   const difference = target.kind === 'extra' ? `${extraNs < 0 ? '' : '+'}${formatNs(extraNs)}, ` : '';
   return `${difference}${ratio.median.toFixed(2)}× (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`;
 }
@@ -41,8 +66,8 @@ function row(result: Result): readonly string[] {
   const met = isMet(result);
   return [
     result.name,
-    formatNs(result.oursNs),
-    result.peerNs === undefined ? '–' : `${formatNs(result.peerNs)} ${result.peer ?? ''}`,
+    formatMeasure(result.oursNs, result.rate),
+    result.peerNs === undefined ? '–' : `${formatMeasure(result.peerNs, result.rate)} ${result.peer ?? ''}`,
     formatRatio(result),
     formatTarget(result.target),
     met === undefined ? '' : met ? 'met' : 'missed',
@@ -65,7 +90,7 @@ function line(cells: readonly string[], widths: readonly number[]): string {
 }
 
 const NAME_WIDTH = 28;
-const WIDTHS = [NAME_WIDTH, 10, 26, 34, 16, 6];
+const WIDTHS = [NAME_WIDTH, 10, 30, 34, 16, 6];
 
 export function headLine(): string {
   return line(COLUMNS, WIDTHS);

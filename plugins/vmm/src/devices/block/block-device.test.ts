@@ -67,9 +67,8 @@ describe('reading and writing', () => {
     expect(Buffer.compare(readFileSync(path), content)).toBe(0);
   });
 
-  test('while nothing else goes on, a small write is made at once', () => {
-    using rig = new BlockRig(fd);
-    rig.io.others = 0;
+  test('a write to the page cache is made at once', () => {
+    using rig = new BlockRig(fd, { direct: false });
     const data = pattern(1024);
     expect(rig.write(10, data).status).toBe(Status.ok);
     expect(rig.ask({ type: RequestType.out, sector: 12, out: data, split: [16, 512] }).status).toBe(Status.ok);
@@ -140,7 +139,7 @@ describe('reading and writing', () => {
     using rig = new BlockRig(fd, {}, new FakeIo(4));
     const heads = Array.from({ length: 50 }, (_, i) => rig.send({ type: RequestType.in, sector: i, room: 512 }));
     rig.begin();
-    expect(rig.io.waiting).toBe(4);
+    expect(rig.io.inFlight).toBe(4);
     rig.run();
     for (const [i, head] of heads.entries())
       expect(Buffer.compare(rig.answer(head)?.data ?? new Uint8Array(), at(i, 512))).toBe(0);
@@ -305,7 +304,7 @@ describe('stable storage', () => {
   });
 
   test('once a sync has failed, none succeeds: what was lost cannot be written again', () => {
-    using rig = new BlockRig(fd);
+    using rig = new BlockRig(fd, { direct: false });
     rig.io.intercept = ({ name }) => (name === 'fdatasync' ? -5 : undefined);
     expect(rig.ask({ type: RequestType.flush }).status).toBe(Status.ioError);
     rig.io.intercept = () => undefined;

@@ -2,15 +2,9 @@
 // itself, each request being one operation as long as all goes well.
 
 import { fstatSync, ftruncateSync } from 'node:fs';
-import {
-  blockDeviceSize,
-  FALLOC_KEEP_SIZE,
-  FALLOC_PUNCH_HOLE,
-  FALLOC_ZERO_RANGE,
-  rawPwrite,
-  rawPwritev,
-} from '@runtime/sdk/linux';
+import { blockDeviceSize, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE } from '@runtime/sdk/linux';
 import { errors } from '../../errors.ts';
+import { PromptWriter } from './prompt-writer.ts';
 import { SECTOR } from './protocol.ts';
 import type { BlockStore, StoreContext } from './store.ts';
 import { ZeroSource } from './zero-source.ts';
@@ -21,12 +15,6 @@ const EIO = 5;
 const EAGAIN = 11;
 const ENOSYS = 38;
 const EOPNOTSUPP = 95;
-
-/**
- * A write to the page cache of up to so many bytes is made at once while nothing else goes on: most file systems have
- * io_uring hand it to a worker thread, and to wake that takes several times as long as the copy.
- */
-const EAGER_BYTES = 64 * 1024;
 
 /** How often an operation is begun anew when the kernel says EAGAIN or EINTR. */
 const MAX_RETRIES = 100;
@@ -50,6 +38,7 @@ export class RawStore implements BlockStore {
   readonly #isCached: boolean;
   readonly #context: StoreContext;
   readonly #zeroes = new ZeroSource();
+  readonly #writer: PromptWriter;
   #canPunch = true;
   #canZero = true;
   /** A failed fdatasync(2) loses the dirty pages, and the next one would succeed. */
@@ -69,6 +58,7 @@ export class RawStore implements BlockStore {
     this.#fd = fd;
     this.#blockSize = options.blockSize;
     this.#isCached = !options.direct;
+    this.#writer = new PromptWriter(this.#isCached);
     this.#capacity = rawCapacity(fd, options.blockSize);
     this.#context = context;
     const { requests } = context;
@@ -160,13 +150,9 @@ export class RawStore implements BlockStore {
         const { iovecs } = this.#context;
         const first = this.#first[request] as number;
         const count = (this.#count[request] as number) - first;
-        if (io.inFlight === 0 && this.#isCached && left <= EAGER_BYTES) {
-          const result =
-            count === 1
-              ? rawPwrite(fd, iovecs.base(request, first), left, offset)
-              : rawPwritev(fd, iovecs.address(request, first), count, offset);
-          this.complete(request, result);
-        } else if (count === 1) io.write(fd, iovecs.base(request, first), left, offset, request);
+        const result = this.#writer.write(fd, iovecs, request, first, first + count, left, offset);
+        if (result !== undefined) this.complete(request, result);
+        else if (count === 1) io.write(fd, iovecs.base(request, first), left, offset, request);
         else io.writev(fd, iovecs.address(request, first), count, offset, request);
         return;
       }

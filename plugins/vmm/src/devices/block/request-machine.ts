@@ -12,6 +12,9 @@ import type { BlockStore } from './store.ts';
 /** What a request is at. */
 const Stage = { data: 0, ranges: 1, sync: 2 } as const;
 
+/** Requests that are taken before the driver is told of those that have ended. */
+const BATCH = 32;
+
 const NO_LIFETIME = new Uint8Array(LIFETIME_BYTES);
 
 export interface MachineOptions {
@@ -80,9 +83,9 @@ export class RequestMachine {
     return this.#requests - this.#freeCount;
   }
 
-  /** Takes what is in the queue, as far as requests may be in flight. The loop comes back when one has ended. */
+  /** Takes what is in the queue, as far as requests may be in flight and up to a batch. The loop comes back for the rest. */
   process(queue: Virtqueue): void {
-    while (this.#freeCount > 0) {
+    for (let taken = 0; taken < BATCH && this.#freeCount > 0; taken++) {
       const chain = queue.pop();
       if (chain === undefined) break;
       this.#begin(queue, chain);

@@ -38,8 +38,6 @@ export class FakeIo implements DeviceIo {
   /** What the next operations give instead of being carried out; `undefined` lets one be. */
   intercept: (operation: Operation) => number | undefined = () => undefined;
   readonly begun: Operation[] = [];
-  /** Operations of nobody, so that none of ours finds the disk idle and passes this by. */
-  others = 1;
   readonly #waiting: Operation[] = [];
   readonly free: number;
 
@@ -48,7 +46,7 @@ export class FakeIo implements DeviceIo {
   }
 
   get inFlight(): number {
-    return this.#waiting.length + this.others;
+    return this.#waiting.length;
   }
 
   read(fd: number, address: number, length: number, offset: number, token: number): void {
@@ -68,10 +66,6 @@ export class FakeIo implements DeviceIo {
   }
   fallocate(fd: number, mode: number, offset: number, length: number, token: number): void {
     this.#begin('fallocate', token, offset, length, () => rawFallocate(fd, mode, offset, length));
-  }
-
-  get waiting(): number {
-    return this.#waiting.length;
   }
 
   /** Ends what has begun by now. */
@@ -143,7 +137,8 @@ export class BlockRig implements Disposable {
 
   constructor(disk: number, options: Partial<BlockOptions> = {}, io: FakeIo = new FakeIo()) {
     this.io = io;
-    this.options = { ...DEFAULTS, ...options };
+    // So that each write passes through `io`, as one past the page cache does.
+    this.options = { ...DEFAULTS, direct: true, ...options };
     this.#fds = { disk };
     this.#mapping = mapAnonymous(MEMORY_BYTES);
     // Two regions that are neighbours for the guest.
@@ -214,7 +209,7 @@ export class BlockRig implements Disposable {
     do {
       this.device.process(this.#queue);
       this.io.step((token, result) => this.device.complete(token, result));
-    } while (this.io.waiting > 0 || this.#available.length > 0);
+    } while (this.io.inFlight > 0 || this.#available.length > 0);
   }
 
   /** Takes what was sent, and ends none of it. */
