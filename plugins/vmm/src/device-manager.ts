@@ -5,7 +5,7 @@ import { closeSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger, ProcessSupervisor } from '@runtime/sdk';
 import { listenUnix } from '@runtime/sdk/linux';
-import { deviceProcess, type VirtioDeviceName } from '@runtime/sdk/virtio';
+import { deviceProcess, type TraceBatch, type VirtioDeviceName } from '@runtime/sdk/virtio';
 import type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
 import { BOUND_BY_MACHINE, DeviceSession } from './device-session.ts';
 import { errors } from './errors.ts';
@@ -48,6 +48,8 @@ export interface RunningDevice {
   machineStarted(): void;
   describe(): Promise<Readonly<Record<string, unknown>>>;
   stats(): Promise<Readonly<Record<string, number>>>;
+  /** Its requests since the last call; the first one begins to collect them, for about two seconds. */
+  trace(): Promise<TraceBatch>;
   /** To the definition's `handle`. */
   request(method: string, params: unknown): Promise<unknown>;
   /** Puts the code as it is in the files now into the running process. */

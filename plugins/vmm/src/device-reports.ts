@@ -34,3 +34,24 @@ export function parseReport(value: unknown): DeviceReport {
   const { device, ...rest } = report.parse(value ?? {});
   return { ...rest, device: device ?? undefined };
 }
+
+const trace = z.object({
+  records: z
+    .array(
+      z.object({
+        us: z.number(),
+        queue: z.int(),
+        what: z.enum(['pop', 'push']),
+        head: z.int(),
+        readable: z.number(),
+        writable: z.number(),
+        tookUs: z.number().exactOptional(),
+      }),
+    )
+    .max(1024),
+  missed: z.int(),
+});
+
+export function parseTrace(value: unknown): z.infer<typeof trace> {
+  return trace.parse(value);
+}

@@ -3,11 +3,11 @@
 import { closeSync, rmSync } from 'node:fs';
 import type { Logger, ManagedProcess, ProcessSupervisor } from '@runtime/sdk';
 import { connectUnix } from '@runtime/sdk/linux';
-import { ControlLink, type DeviceProcess, type VirtioDeviceName } from '@runtime/sdk/virtio';
+import { ControlLink, type DeviceProcess, type TraceBatch, type VirtioDeviceName } from '@runtime/sdk/virtio';
 import type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
 import type { DeviceSpec, RunningDevice, SocketPaths, VmPlace } from './device-manager.ts';
 import type { DevicePlan } from './device-plan.ts';
-import { type DeviceReport, parseLoaded, parseReport } from './device-reports.ts';
+import { type DeviceReport, parseLoaded, parseReport, parseTrace } from './device-reports.ts';
 import { errors } from './errors.ts';
 
 /**
@@ -140,6 +140,10 @@ export class DeviceSession implements RunningDevice {
 
   async stats(): Promise<Readonly<Record<string, number>>> {
     return (await this.#report()).stats;
+  }
+
+  async trace(): Promise<TraceBatch> {
+    return parseTrace((await this.#call('trace', null)).value);
   }
 
   async request(method: string, params: unknown): Promise<unknown> {

@@ -5,6 +5,7 @@
 import { drainEventfd } from '../linux/eventfd.ts';
 import { type Watch, watch } from '../linux/watch.ts';
 import type { IoEngine } from './device-io.ts';
+import { QueueTracer, type TraceBatch } from './queue-tracer.ts';
 import type { Virtqueue } from './virtqueue.ts';
 
 /** Longest time away from the event loop (control channel, vhost-user messages), in ms. */
@@ -20,6 +21,8 @@ const LINGER_US = 50;
 /** A queue whose driver has set it up. */
 interface Running {
   readonly queue: Virtqueue;
+  /** What the device sees: the queue itself, unless it is traced. */
+  face: Virtqueue;
   readonly kick: number;
   readonly watch: Watch | undefined;
   /** Takes no more: it is about to stop. */
@@ -50,6 +53,9 @@ export class DeviceLoop {
   #scheduled = false;
   #inTurn = false;
   readonly #idleWaiters: (() => void)[] = [];
+  readonly #tracer = new QueueTracer(() => {
+    for (const one of this.#running) one.face = this.#tracer.wrap(one.queue);
+  });
 
   constructor(client: LoopClient, io: IoEngine) {
     this.#client = client;
@@ -59,16 +65,17 @@ export class DeviceLoop {
   }
 
   get(index: number): Virtqueue | undefined {
-    return this.#queues[index]?.queue;
+    return this.#queues[index]?.face;
   }
 
   get queues(): readonly Virtqueue[] {
-    return this.#running.map(({ queue }) => queue);
+    return this.#running.map(({ face }) => face);
   }
 
   add(queue: Virtqueue, kick: number): void {
     const watched = kick < 0 ? undefined : watch(kick, { readable: true }, () => this.#kicked(kick));
-    this.#queues[queue.index] = { queue, kick, watch: watched, draining: false, failed: false };
+    const face = this.#tracer.wrap(queue);
+    this.#queues[queue.index] = { queue, face, kick, watch: watched, draining: false, failed: false };
     this.#changed();
     this.schedule();
   }
@@ -79,11 +86,16 @@ export class DeviceLoop {
     if (running === undefined) return undefined;
     running.draining = true;
     running.watch?.[Symbol.dispose]();
-    this.#client.stopping(running.queue);
+    this.#client.stopping(running.face);
     await this.#idle(() => isDone(running));
     this.#queues[index] = undefined;
     this.#changed();
     return running.queue;
+  }
+
+  /** Requests since the last call; the first one begins to collect them. */
+  trace(): TraceBatch {
+    return this.#tracer.fetch();
   }
 
   /** Takes nothing more from any queue and ends when nothing is outstanding. */
@@ -174,7 +186,7 @@ export class DeviceLoop {
       const before = queue.stats.popped + queue.stats.refused;
       queue.disableNotifications();
       try {
-        this.#client.process(queue);
+        this.#client.process(one.face);
       } catch (e) {
         this.#fail(one, e);
         continue;

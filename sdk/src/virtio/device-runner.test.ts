@@ -184,3 +184,17 @@ test('a changed configuration space is told to the driver, an unchanged one is n
   expect(driven.configChanges).toBe(1);
   expect(driven.runner.readConfig(0, 6)).toEqual(bytes(1, 2, 0, 0, 0, 0));
 });
+
+test('requests can be watched, and are not once nobody looks', async () => {
+  await using driven = await driveDevice(adder(1));
+  await driven.exchange([bytes(1)], [1]);
+  expect(driven.runner.trace()).toEqual({ records: [], missed: 0 });
+  await driven.exchange([bytes(1, 2)], [4]);
+  const { records } = driven.runner.trace();
+  expect(records).toMatchObject([
+    { queue: 0, what: 'pop', readable: 2, writable: 4 },
+    { queue: 0, what: 'push', writable: 2, tookUs: expect.any(Number) },
+  ]);
+  for (let i = 0; i < 300; i++) await driven.exchange([bytes(1)], [1]);
+  expect(driven.runner.trace()).toMatchObject({ missed: 88 });
+});

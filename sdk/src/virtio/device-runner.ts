@@ -12,6 +12,7 @@ import type { AnyDevice, ControlMessage, DeviceContext, DeviceInstance, DeviceLo
 import { COMMON_FEATURES, featureMask } from './device-features.ts';
 import type { IoEngine } from './device-io.ts';
 import { DeviceLoop } from './device-loop.ts';
+import type { TraceBatch } from './queue-tracer.ts';
 import { createVirtqueue, type Virtqueue } from './virtqueue.ts';
 
 /** Finishing what is outstanding before code is replaced, in ms. */
@@ -111,6 +112,11 @@ export class DeviceRunner implements BackendDevice {
     };
   }
 
+  /** The requests since the last call; the first one begins to collect them, for about two seconds. */
+  trace(): TraceBatch {
+    return this.#loop.trace();
+  }
+
   readConfig(offset: number, length: number): Uint8Array {
     return this.#config.read(offset, length);
   }
@@ -127,7 +133,8 @@ export class DeviceRunner implements BackendDevice {
   startQueue({ setup, kick }: QueueStart): void {
     const queue = createVirtqueue(setup);
     this.#loop.add(queue, kick);
-    this.#guarded('started', () => this.#generation.instance.started?.(queue));
+    const face = this.#loop.get(setup.index) ?? queue;
+    this.#guarded('started', () => this.#generation.instance.started?.(face));
   }
 
   async stopQueue(index: number): Promise<number> {

@@ -21,4 +21,5 @@ export type { DeviceIo, IoEngine } from './device-io.ts';
 export { GuestMemory, MemoryRegion, type MemoryRegionSpec } from './guest-memory.ts';
 export { ControlLink, type ControlLinkOptions } from './process/control-link.ts';
 export { type DeviceProcess, deviceProcess } from './process/host-argv.ts';
+export type { QueueRecord, TraceBatch } from './queue-tracer.ts';
 export { createVirtqueue, type Virtqueue, type VirtqueueSetup } from './virtqueue.ts';

@@ -67,6 +67,9 @@ export class DeviceHost {
       case 'describe':
         closeAll(fds);
         return { value: this.#describe() };
+      case 'trace':
+        closeAll(fds);
+        return { value: this.#device.trace() };
       case 'descriptors':
         closeAll(fds);
         return { value: Object.keys(this.#fds), fds: [this.#listener, ...Object.values(this.#fds)] };
