@@ -76,6 +76,11 @@ export interface CommandIo {
   data(value: unknown): Promise<void>;
   /** A named stage of work over a second. `fraction` from 0 to 1, when known. */
   progress(stage: string, fraction?: number): Promise<void>;
+  /**
+   * With `true`, keys reach `input` as they are typed, unechoed and ^C among them; until `false` or the end of the
+   * command. Nothing happens where the input is no terminal.
+   */
+  raw(on: boolean): Promise<void>;
   /** Standard input of the caller. */
   readonly input: AsyncIterable<Uint8Array>;
 }

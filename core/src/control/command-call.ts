@@ -48,6 +48,7 @@ function commandIo(params: RunCommandParams, call: Call<CommandItem>): CommandIo
     data: (value) => call.item({ kind: 'data', value }),
     progress: (stage, fraction) =>
       call.item(fraction === undefined ? { kind: 'progress', stage } : { kind: 'progress', stage, fraction }),
+    raw: (on) => call.item({ kind: 'raw', on }),
   };
 }
 

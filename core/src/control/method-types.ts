@@ -73,7 +73,9 @@ export type CommandItem =
   | { readonly kind: 'out' | 'err'; readonly text: string }
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   | { readonly kind: 'data'; readonly value: unknown }
-  | { readonly kind: 'progress'; readonly stage: string; readonly fraction?: number };
+  | { readonly kind: 'progress'; readonly stage: string; readonly fraction?: number }
+  /** Keys are to be sent as they are typed, or no longer. */
+  | { readonly kind: 'raw'; readonly on: boolean };
 
 /** `item` is `never` for a method that only has a result. */
 export interface ControlMethods {

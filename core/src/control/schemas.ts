@@ -244,5 +244,6 @@ export const ITEMS: { readonly [M in MethodName]: z.ZodType<Item<M>> } = {
     z.looseObject({ kind: z.literal('bytes'), bytes: z.instanceof(Uint8Array) }),
     z.looseObject({ kind: z.literal('data'), value: z.unknown() }),
     z.looseObject({ kind: z.literal('progress'), stage: text, fraction: z.number().exactOptional() }),
+    z.looseObject({ kind: z.literal('raw'), on: z.boolean() }),
   ]),
 };

@@ -215,6 +215,7 @@ describe.each<Isolation>(['in-process', 'process'])('a plugin %s', (isolation) =
       write: async (bytes) => void written.push(Buffer.from(bytes).toString()),
       data: async (value) => void written.push(value),
       progress: async (stage, fraction) => void written.push([stage, fraction]),
+      raw: async (on) => void written.push({ raw: on }),
       input: (async function* () {
         yield new Uint8Array([104, 105]);
         yield new Uint8Array([33]);

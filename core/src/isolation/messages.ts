@@ -125,6 +125,7 @@ export interface Calls {
   'io.write': [invocation: number, bytes: Uint8Array];
   'io.data': [invocation: number, value: unknown];
   'io.progress': [invocation: number, stage: string, fraction: number | undefined];
+  'io.raw': [invocation: number, on: boolean];
   'io.input': [invocation: number];
 }
 export const CALLS: { readonly [M in keyof Calls]: z.ZodType<Calls[M]> } = {
@@ -143,6 +144,7 @@ export const CALLS: { readonly [M in keyof Calls]: z.ZodType<Calls[M]> } = {
   'io.write': z.tuple([id, z.instanceof(Uint8Array)]),
   'io.data': z.tuple([id, z.unknown()]),
   'io.progress': z.tuple([id, z.string(), maybe(z.number())]),
+  'io.raw': z.tuple([id, z.boolean()]),
   'io.input': z.tuple([id]),
 };
 

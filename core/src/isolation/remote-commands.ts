@@ -69,6 +69,7 @@ export class RemoteCommands {
       write: async (bytes) => void (await link.call('io.write', id, bytes)),
       data: async (value) => void (await link.call('io.data', id, value)),
       progress: async (stage, fraction) => void (await link.call('io.progress', id, stage, fraction)),
+      raw: async (on) => void (await link.call('io.raw', id, on)),
       input: {
         async *[Symbol.asyncIterator]() {
           for (;;) {

@@ -129,6 +129,7 @@ export class Session {
       'io.write': (id, bytes) => io(id).write(bytes),
       'io.data': (id, value) => io(id).data(value),
       'io.progress': (id, stage, fraction) => io(id).progress(stage, fraction),
+      'io.raw': (id, on) => io(id).raw(on),
       'io.input': (id) => invocations.nextInput(id),
     };
   }

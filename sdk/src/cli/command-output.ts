@@ -8,6 +8,7 @@ export class CommandPrinter {
   readonly #terminal: Terminal;
   readonly #format: Format;
   #progressShown = false;
+  #isRaw = false;
 
   constructor(terminal: Terminal, format: Format) {
     this.#terminal = terminal;
@@ -16,15 +17,27 @@ export class CommandPrinter {
 
   async print(item: CommandItem): Promise<void> {
     if (item.kind === 'progress') return this.#progress(item.stage, item.fraction);
-    await this.done();
+    if (item.kind === 'raw') return this.#setRaw(item.on);
+    await this.#clearProgress();
     if (item.kind === 'out') await this.#terminal.out(item.text);
     if (item.kind === 'err') await this.#terminal.err(item.text);
     if (item.kind === 'bytes') await this.#terminal.out(item.bytes);
     if (item.kind === 'data') await this.#terminal.out(`${await formatData(item.value, this.#format)}\n`);
   }
 
-  /** Takes the line of progress away. */
+  /** Leaves the terminal as it was. */
   async done(): Promise<void> {
+    this.#setRaw(false);
+    await this.#clearProgress();
+  }
+
+  #setRaw(on: boolean): void {
+    if (on === this.#isRaw || !process.stdin.isTTY) return;
+    process.stdin.setRawMode(on);
+    this.#isRaw = on;
+  }
+
+  async #clearProgress(): Promise<void> {
     if (!this.#progressShown) return;
     this.#progressShown = false;
     await this.#terminal.err('\r\x1b[K');

@@ -128,6 +128,7 @@ function localIo({ terminal, cwd }: CliContext, print: (item: CommandItem) => Pr
     data: (value) => print({ kind: 'data', value }),
     progress: (stage, fraction) =>
       print(fraction === undefined ? { kind: 'progress', stage } : { kind: 'progress', stage, fraction }),
+    raw: (on) => print({ kind: 'raw', on }),
     input: { [Symbol.asyncIterator]: () => standardInput() },
   };
 }

@@ -42,6 +42,7 @@ export async function runCommand(
     write: async (bytes) => void chunks.push(bytes.slice()),
     data: async (value) => void data.push(value),
     progress: async (stage) => void progress.push(stage),
+    raw: async () => {},
     input: toChunks(input),
   };
   const spec = runtime.commands.list().find((command) => command.name === name);
