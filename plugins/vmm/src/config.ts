@@ -1,0 +1,20 @@
+// The settings of the plugin.
+
+import { z } from 'zod';
+import { QEMU_PROGRAM } from './machine/qemu/programs.ts';
+import { STOP_TIMES } from './machine/qemu/qemu-vm.ts';
+
+const ms = z.int().min(0).max(600_000);
+
+export const vmmConfig = z.strictObject({
+  qemu: z.string().min(1).default(QEMU_PROGRAM).describe('QEMU: a path, or a name on PATH.'),
+  accel: z.enum(['auto', 'kvm', 'tcg']).default('auto').describe('For VMs that do not say.'),
+  stop: z
+    .strictObject({
+      powerdownMs: ms.default(STOP_TIMES.powerdownMs).describe('For a guest that was asked to switch itself off.'),
+      quitMs: ms.default(STOP_TIMES.quitMs),
+      termMs: ms.default(STOP_TIMES.termMs),
+      killMs: ms.default(STOP_TIMES.killMs),
+    })
+    .prefault({}),
+});

@@ -1,0 +1,284 @@
+// What other plugins may use of this one: tokens and types, no behaviour.
+
+import { cpus, totalmem } from 'node:os';
+import { defineHook, definePool, defineService, type HookToken, type PoolToken, type ServiceToken } from '@runtime/sdk';
+import type { VirtioDeviceName } from '@runtime/sdk/virtio';
+import type { VmDescription } from './description/schema.ts';
+
+/** How plugins add devices. */
+export { listDevices, resolveDevice } from '@runtime/sdk';
+export type { VmDescription } from './description/schema.ts';
+export type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
+
+// States
+
+export const VM_STATES = ['starting', 'running', 'paused', 'stopping', 'stopped', 'crashed'] as const;
+export type VmState = (typeof VM_STATES)[number];
+
+/** Every move of a VM; any other is a mistake of ours. */
+export const VM_TRANSITIONS: Readonly<Record<VmState, readonly VmState[]>> = {
+  starting: ['running', 'paused', 'stopping', 'stopped', 'crashed'],
+  running: ['paused', 'stopping', 'stopped', 'crashed'],
+  paused: ['running', 'stopping', 'stopped', 'crashed'],
+  stopping: ['stopped', 'crashed'],
+  stopped: [],
+  crashed: [],
+};
+
+/** Why a machine ended. */
+export type ExitReason =
+  /** The guest switched itself off. */
+  | 'guest-shutdown'
+  /** The guest asked for a reset; a VM does not start anew by itself. */
+  | 'guest-reset'
+  /** The guest's kernel panicked, by what its pvpanic device said. */
+  | 'guest-panic'
+  /** Somebody stopped it. */
+  | 'stopped'
+  /** The machine's process died of itself. */
+  | 'crashed';
+
+export interface MachineExit {
+  readonly reason: ExitReason;
+  /** In words. */
+  readonly detail: string;
+}
+
+// The machine
+
+/** A virtio device whose back end is a process of its own, speaking vhost-user. */
+export interface MachineDevice {
+  /** Unique in its VM: `block0`. */
+  readonly id: string;
+  readonly type: VirtioDeviceName;
+  /** Largest size of each queue. */
+  readonly queueSizes: readonly number[];
+  readonly configSize: number;
+  /** Listening stream socket that the machine inherits and accepts vhost-user connections on; −1: it binds `socketPath`. */
+  readonly socketFd: number;
+  readonly socketPath: string;
+  /** PCI slot, 2 to 30. */
+  readonly slot: number;
+  /** Of a network card. */
+  readonly mac?: string;
+  /** Of a shared folder. */
+  readonly tag?: string;
+}
+
+/** A device that the machine itself has, without a process. */
+export interface NativeDevice {
+  readonly id: string;
+  readonly kind: 'user-net' | 'balloon' | 'keyboard' | 'tablet' | 'mouse';
+  readonly slot: number;
+  readonly mac?: string;
+}
+
+export type Accelerator = 'kvm' | 'tcg';
+
+export interface MachineSpec {
+  readonly name: string;
+  /** For sockets; exists, and only the user may enter it. Its path has at most 90 bytes. */
+  readonly directory: string;
+  /** Where the console is logged. */
+  readonly logDirectory: string;
+  readonly board: 'pc' | 'q35';
+  readonly accelerator: Accelerator;
+  readonly memoryMib: number;
+  readonly cpus: number;
+  /** A bzImage, or an ELF file with a PVH entry. */
+  readonly kernel: string;
+  readonly initrd?: string;
+  readonly params: string;
+  readonly devices: readonly MachineDevice[];
+  readonly natives: readonly NativeDevice[];
+}
+
+export interface ConsoleChunk {
+  readonly bytes: Uint8Array;
+  /** Where the next read goes on. */
+  readonly next: number;
+  /** Bytes between what was asked for and the oldest that is kept. */
+  readonly missed: number;
+  /** Nothing more will come. */
+  readonly ended: boolean;
+}
+
+/**
+ * A kind of machine. VMs are known by name; arguments and answers can be cloned, so that it can be in another process.
+ * The native KVM machine offers the same.
+ */
+export interface Machine {
+  /** Makes it, with all its devices, and does not let the guest run. @throws VMM_ERR_MACHINE, VMM_ERR_QEMU_MISSING */
+  create(spec: MachineSpec): Promise<void>;
+  /** Takes over a machine that outlived the runtime. False when it is gone. */
+  adopt(spec: MachineSpec): Promise<boolean>;
+  /** Lets the guest run for the first time. */
+  boot(vm: string): Promise<void>;
+  pause(vm: string): Promise<void>;
+  resume(vm: string): Promise<void>;
+  /** Asks the guest, then insists. With `force` the guest is not asked. */
+  stop(vm: string, options?: { readonly force?: boolean }): Promise<MachineExit>;
+  /** Resolves when it has ended. */
+  exited(vm: string): Promise<MachineExit>;
+  running(vm: string): Promise<boolean>;
+  /** Hot-plug. @throws VMM_ERR_HOTPLUG */
+  attach(vm: string, device: MachineDevice): Promise<void>;
+  /** Waits until the guest has let go of it. @throws VMM_ERR_HOTPLUG */
+  detach(vm: string, id: string): Promise<void>;
+  /** The back end of a device has come back, and this kind of machine may have to help. */
+  reconnected(vm: string, id: string): Promise<void>;
+  stats(vm: string): Promise<Readonly<Record<string, number>>>;
+  /** What is there from `from` on (default: all that is kept), waiting up to `waitMs` for the first byte. */
+  readConsole(vm: string, request?: { readonly from?: number; readonly waitMs?: number }): Promise<ConsoleChunk>;
+  /** @throws VMM_ERR_CONSOLE when the guest does not read */
+  writeConsole(vm: string, bytes: Uint8Array): Promise<void>;
+}
+
+export const machine: ServiceToken<Machine> = defineService<Machine>('machine', { version: '1.0.0' });
+
+// Virtual machines
+
+export interface VmDeviceInfo {
+  readonly id: string;
+  readonly kind: string;
+  readonly type: string;
+  readonly slot: number;
+  readonly pid: number | undefined;
+  readonly restarts: number;
+  readonly state: string;
+}
+
+export interface VmInfo {
+  readonly name: string;
+  readonly state: VmState;
+  readonly machine: string;
+  readonly accelerator: Accelerator;
+  readonly memoryMib: number;
+  readonly cpus: number;
+  readonly cid: number | undefined;
+  readonly pid: number | undefined;
+  /** ISO 8601. */
+  readonly startedAt: string;
+}
+
+export interface VmDetail extends VmInfo {
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+  readonly params: string;
+  readonly directory: string;
+  readonly consoleLog: string;
+  readonly devices: readonly VmDeviceInfo[];
+  readonly exit: MachineExit | undefined;
+}
+
+export interface StartOptions {
+  /** What relative paths are relative to; default: where the runtime was started. */
+  readonly cwd?: string;
+}
+
+export interface Vms {
+  /**
+   * All or nothing: what was begun is undone when a part fails.
+   * @throws VMM_ERR_DESCRIPTION, VMM_ERR_EXISTS, VMM_ERR_MACHINE, VMM_ERR_DEVICE, CORE_ERR_POOL_EXHAUSTED, …
+   */
+  start(description: VmDescription, options?: StartOptions): Promise<VmInfo>;
+  stop(vm: string, options?: { readonly force?: boolean }): Promise<MachineExit>;
+  list(): Promise<readonly VmInfo[]>;
+  inspect(vm: string): Promise<VmDetail>;
+  pause(vm: string): Promise<void>;
+  resume(vm: string): Promise<void>;
+  /** Counters of the machine and of each device. */
+  stats(vm: string): Promise<Readonly<Record<string, Readonly<Record<string, number>>>>>;
+  /** Resolves when it has ended. */
+  wait(vm: string): Promise<MachineExit>;
+  /** Takes one that has ended off the list. @throws VMM_ERR_STATE */
+  remove(vm: string): Promise<void>;
+  readConsole(vm: string, request?: { readonly from?: number; readonly waitMs?: number }): Promise<ConsoleChunk>;
+  writeConsole(vm: string, bytes: Uint8Array): Promise<void>;
+  attach(
+    vm: string,
+    device: { readonly kind: string; readonly id?: string; readonly options: unknown },
+  ): Promise<string>;
+  detach(vm: string, id: string): Promise<void>;
+  describeDevice(vm: string, id: string): Promise<Readonly<Record<string, unknown>>>;
+  reloadDevice(vm: string, id: string): Promise<{ readonly ms: number }>;
+  restartDevice(vm: string, id: string): Promise<void>;
+  /** To the device's own code: `resize`, … */
+  requestDevice(vm: string, id: string, method: string, params: unknown): Promise<unknown>;
+}
+
+export const vms: ServiceToken<Vms> = defineService<Vms>('vms', { version: '1.0.0' });
+
+// Hooks
+
+export interface VmVeto {
+  /** Why not, for the user. */
+  readonly deny: string;
+}
+
+/** Asked before a VM is started, with everything filled in; a tap may return a changed description. */
+export const beforeStart: HookToken<'waterfall', readonly [description: VmDescription], VmDescription> = defineHook<
+  readonly [description: VmDescription],
+  VmDescription
+>()('vm/before-start', 'waterfall', ['description']);
+
+/** Asked after that: the first tap with an objection keeps the VM from starting. */
+export const admitStart: HookToken<'bail', readonly [description: VmDescription], VmVeto> = defineHook<
+  readonly [description: VmDescription],
+  VmVeto
+>()('vm/admit-start', 'bail', ['description']);
+
+// Pools
+
+/** Context ids of vsock, from 32 as in ChromeOS. One that was released is not met again soon: the next one is handed out. */
+export const vsockCid: PoolToken<'id'> = definePool('vsock-cid', { kind: 'id', from: 32n, to: 0xffff_fffen });
+
+/** /30 networks 100.115.92.24 to .63 for guests, as patchpanel has them for Termina; in units of addresses. */
+export const ipv4Subnet: PoolToken<'range'> = definePool('ipv4-subnet', {
+  kind: 'range',
+  base: 0x6473_5c18n,
+  size: 40n,
+  align: 4n,
+});
+
+/** MAC addresses as numbers, locally administered: 02:52:54:00:00:01 and following. */
+export const macAddress: PoolToken<'id'> = definePool('mac', {
+  kind: 'id',
+  from: 0x0252_5400_0001n,
+  to: 0x0252_54ff_ffffn,
+});
+
+/** Memory of all guests together, MiB; default: what this computer has. */
+export const vmMemory: PoolToken<'count'> = definePool('vm-memory', {
+  kind: 'count',
+  total: BigInt(Math.floor(totalmem() / 2 ** 20)),
+});
+
+/** Virtual CPUs of all guests together; default: eight for each CPU of this computer. */
+export const vmCpus: PoolToken<'count'> = definePool('vm-cpus', { kind: 'count', total: BigInt(cpus().length * 8) });
+
+/** PCI slots of the root bus of one VM; 0 and 1 are the board's, 31 is on some boards. */
+export function pciSlots(vm: string): PoolToken<'id'> {
+  return definePool(`pci-slot:${vm}`, { kind: 'id', from: 2n, to: 30n });
+}
+
+// Events
+
+declare module '@runtime/core' {
+  interface EventMap {
+    /** Its processes are there; the guest does not run yet. */
+    'vm:created': { readonly vm: string; readonly cid: number | undefined };
+    'vm:started': { readonly vm: string; readonly cid: number | undefined };
+    /** `reason` and `detail` say why. */
+    'vm:stopped': { readonly vm: string; readonly reason: ExitReason; readonly detail: string };
+    'vm:crashed': { readonly vm: string; readonly reason: ExitReason; readonly detail: string };
+    'vm:paused': { readonly vm: string };
+    'vm:resumed': { readonly vm: string };
+    /** Its process died and came back. */
+    'vm:device-restarted': { readonly vm: string; readonly device: string };
+    /** Its code was replaced. */
+    'vm:device-reloaded': { readonly vm: string; readonly device: string; readonly ms: number };
+    /** Its process died too often; the guest sees a device that does not answer. */
+    'vm:device-failed': { readonly vm: string; readonly device: string; readonly why: string };
+  }
+}

@@ -1,0 +1,113 @@
+// What a VM can be described by, in a file or by the options of `runtime vm run`. Keys are spelt as crosvm spells its
+// options. The descriptions here are those of the published JSON schema.
+
+import { z } from 'zod';
+
+/** Longer ones do not fit into the paths of sockets. */
+export const VM_NAME: RegExp = /^[a-z0-9][a-z0-9._-]{0,31}$/;
+const DEVICE_ID = /^[a-z][a-z0-9-]{0,23}$/;
+const MAC = /^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/;
+
+const path = z.string().min(1).max(4096);
+const deviceId = z
+  .string()
+  .regex(DEVICE_ID, 'must be a letter and up to 23 letters, digits or "-", in lower case')
+  .describe('What it is called in this VM; default: its kind and a number.');
+
+export const blockSchema = z
+  .strictObject({
+    path: path.describe('File or block device; relative to the description, or to the current folder.'),
+    ro: z.boolean().optional().describe('The guest can only read it.'),
+    format: z.enum(['raw', 'qcow2']).optional().describe('Default: qcow2 when the name ends so, else raw.'),
+    id: z.string().max(20).optional().describe('Serial number that the guest sees.'),
+    'block-size': z
+      .union([z.literal(512), z.literal(4096)])
+      .optional()
+      .describe('Bytes.'),
+    sparse: z.boolean().optional().describe('What the guest discards is given back to the file system; default true.'),
+    direct: z.boolean().optional().describe('Past the page cache of the host (O_DIRECT).'),
+    queues: z.int().min(1).max(16).optional().describe('Request queues; default 1.'),
+    'queue-size': z.int().min(4).max(1024).optional().describe('Requests in a queue, a power of two; default 256.'),
+  })
+  .describe('A disk.');
+
+export const netSchema = z
+  .strictObject({
+    backend: z
+      .enum(['user', 'passt', 'tap', 'none'])
+      .optional()
+      .describe(
+        "How the guest reaches the network: QEMU's own user-mode network, passt, or a tap device; default user.",
+      ),
+    mac: z.string().regex(MAC, 'must be six pairs of hexadecimal digits with ":" between').optional(),
+    'tap-name': z.string().min(1).max(15).optional().describe('An existing tap device.'),
+    'vq-pairs': z.int().min(1).max(8).optional().describe('Pairs of queues; default 1.'),
+  })
+  .describe('A network card.');
+
+export const vsockSchema = z
+  .strictObject({
+    cid: z
+      .int()
+      .min(3)
+      .max(0xffff_fffe)
+      .optional()
+      .describe('Context id of the guest; default: the next free one, from 32.'),
+  })
+  .describe('Sockets between guest and host.');
+
+export const shareSchema = z
+  .strictObject({
+    path,
+    tag: z.string().min(1).max(36).describe('What the guest mounts it by: mount -t virtiofs TAG /mnt'),
+    ro: z.boolean().optional(),
+  })
+  .describe('A shared folder.');
+
+export const deviceSchema = z
+  .looseObject({
+    kind: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, 'must be a name in kebab-case'),
+    id: deviceId.optional(),
+  })
+  .describe('A device of another plugin; what else it takes is up to its kind.');
+
+export const descriptionSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(VM_NAME, 'must be 1 to 32 letters, digits, ".", "_" or "-", in lower case')
+      .optional()
+      .describe('Default: the name of the file, or vm and a number.'),
+    machine: z.enum(['qemu']).optional().describe('What runs it; default qemu.'),
+    board: z.enum(['pc', 'q35']).optional().describe('Default pc, which boots soonest; q35 has PCI Express.'),
+    accel: z.enum(['auto', 'kvm', 'tcg']).optional().describe('Default: KVM where it truly runs a guest, else TCG.'),
+    kernel: path.optional().describe('A bzImage or an ELF file; default: a kernel of Debian.'),
+    initrd: path.optional(),
+    params: z
+      .union([z.string().max(2048), z.array(z.string().max(2048)).max(64)])
+      .optional()
+      .describe('Parameters of the kernel.'),
+    mem: z
+      .union([
+        z.int().min(16),
+        z.string().regex(/^[1-9][0-9]{0,6}[MG]?$/, 'must be MiB as a number, or such as 512M or 2G'),
+      ])
+      .optional()
+      .describe('Memory: MiB, or such as 2G; default 512.'),
+    cpus: z.int().min(1).max(64).optional().describe('Default 1.'),
+    block: z.array(blockSchema).max(24).optional(),
+    net: z.array(netSchema).max(8).optional().describe('Default: one of backend user.'),
+    vsock: z.union([z.boolean(), vsockSchema]).optional().describe('Default true.'),
+    rng: z.boolean().optional().describe('Random numbers from the host; default true.'),
+    balloon: z.boolean().optional().describe('Memory that the guest does not use can be taken back; default false.'),
+    input: z
+      .array(z.enum(['keyboard', 'mouse', 'tablet']))
+      .max(4)
+      .optional(),
+    share: z.array(shareSchema).max(8).optional(),
+    device: z.array(deviceSchema).max(24).optional(),
+  })
+  .describe('A virtual machine.');
+
+/** As it is written. */
+export type VmDescription = z.input<typeof descriptionSchema>;

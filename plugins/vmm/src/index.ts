@@ -1,0 +1,72 @@
+// The plugin `vmm`: virtual machines, their devices as processes, and `runtime vm`.
+
+import { join } from 'node:path';
+import { definePlugin, type ProcessSupervisor } from '@runtime/sdk';
+import { addCommands } from './cli/index.ts';
+import { vmmConfig } from './config.ts';
+import { machine, resolveDevice, vms } from './contract.ts';
+import { builtInKind } from './device-kinds.ts';
+import { DeviceManager } from './device-manager.ts';
+import { bootFiles } from './machine/boot-files.ts';
+import { KvmProbe } from './machine/qemu/kvm-probe.ts';
+import { findProgram } from './machine/qemu/programs.ts';
+import { QemuMachine } from './machine/qemu/qemu-machine.ts';
+import { vmsFolder } from './vms/places.ts';
+import { VmManager } from './vms/vm-manager.ts';
+
+export default definePlugin({
+  name: 'vmm',
+  provides: [vms, machine],
+  config: vmmConfig,
+  timeouts: { setupMs: 30_000, disposeMs: 20_000 },
+  async setup(ctx) {
+    const { config, log } = ctx;
+    // Without a state directory nothing can outlive the runtime, and its VMs end with it.
+    const persistent = ctx.state.directory !== '';
+    const processes = persistent ? ctx.processes : attached(ctx.processes);
+    const qemu = new QemuMachine({ processes, log, program: config.qemu, stop: config.stop });
+    const resolve = async (kind: string) => builtInKind(kind) ?? (await ctx.hooks.call(resolveDevice, kind));
+    const devices = new DeviceManager({
+      processes,
+      log,
+      resolve,
+      onRestart: (vm, id) => manager.deviceRestarted(vm, id),
+      onFailure: (vm, id, why) => manager.deviceFailed(vm, id, why),
+    });
+    const probe = new KvmProbe({ processes, state: ctx.state, log });
+    const manager: VmManager = new VmManager({
+      context: ctx,
+      devices,
+      machine: qemu,
+      vmsFolder: vmsFolder(ctx.state.directory),
+      logFolder: persistent ? join(ctx.state.directory, 'consoles') : '',
+      hasKind: async (kind) => (await resolve(kind)) !== undefined,
+      accelerator: async (asked) => {
+        if (asked !== 'auto') return asked;
+        if (config.accel !== 'auto') return config.accel;
+        const program = findProgram(config.qemu);
+        return program !== undefined && (await probe.works(program)) ? 'kvm' : 'tcg';
+      },
+      bootFiles,
+    });
+    ctx.provide(vms, manager);
+    ctx.provide(machine, qemu);
+    addCommands(ctx.commands, manager);
+    await manager.adoptAll();
+    return {
+      // Its presence makes the plugin replaceable while VMs run: the new code takes them over as the next runtime would.
+      snapshot: () => undefined,
+      async dispose(reason) {
+        if (!persistent && reason === 'stop') await manager.stopAll();
+        qemu.release();
+      },
+    };
+  },
+});
+
+function attached(processes: ProcessSupervisor): ProcessSupervisor {
+  return {
+    list: () => processes.list(),
+    spawn: (request) => processes.spawn({ ...request, detached: false }),
+  };
+}

@@ -1,0 +1,201 @@
+// The machine `qemu`: QEMU as a supervised, detached process for each VM.
+
+import { closeSync, rmSync } from 'node:fs';
+import type { Logger, ManagedProcess, ProcessSupervisor, SpawnRequest } from '@runtime/sdk';
+import { listenUnix } from '@runtime/sdk/linux';
+import type { ConsoleChunk, Machine, MachineDevice, MachineExit, MachineSpec } from '../../contract.ts';
+import { errors } from '../../errors.ts';
+import { qemuCommand } from './command-line.ts';
+import { findFirmware, findProgram } from './programs.ts';
+import { consoleSocket, QemuVm, qmpSocket, type StopTimes } from './qemu-vm.ts';
+
+export interface QemuMachineOptions {
+  readonly processes: ProcessSupervisor;
+  readonly log: Logger;
+  /** A path, or a name on PATH. */
+  readonly program: string;
+  readonly stop: StopTimes;
+}
+
+/** QEMU says nothing before all its devices are there, each of which it asks a few questions. */
+const GREET_MS = 20_000;
+
+export class QemuMachine implements Machine {
+  readonly #options: QemuMachineOptions;
+  readonly #vms: Map<string, QemuVm> = new Map();
+
+  constructor(options: QemuMachineOptions) {
+    this.#options = options;
+  }
+
+  async create(spec: MachineSpec): Promise<void> {
+    const { name } = spec;
+    const program = findProgram(this.#options.program);
+    if (program === undefined) {
+      throw errors.VMM_ERR_QEMU_MISSING({ details: { program: this.#options.program, vm: name } });
+    }
+    const firmware = findFirmware();
+    const sockets = bindSockets(spec);
+    let child: ManagedProcess | undefined;
+    const vm = new QemuVm(spec, this.#options.stop);
+    try {
+      const { argv, fds } = qemuCommand(spec, {
+        program,
+        sockets,
+        ...(firmware === undefined ? {} : { firmware }),
+      });
+      child = await this.#options.processes.spawn({ ...this.#request(vm), argv, fds });
+      await vm.connect(child, { greetMs: GREET_MS });
+    } catch (cause) {
+      await vm.discard();
+      await child?.stop().catch(() => {});
+      throw this.#failure(name, child, cause);
+    } finally {
+      closeSync(sockets.qmp);
+      closeSync(sockets.console);
+    }
+    this.#keep(vm);
+  }
+
+  async adopt(spec: MachineSpec): Promise<boolean> {
+    const { name } = spec;
+    const { processes, log } = this.#options;
+    const found = processes.list().find(({ key, state }) => key === keyOf(name) && state === 'ready');
+    if (found === undefined) return false;
+    const vm = new QemuVm(spec, this.#options.stop);
+    try {
+      // It is there already, so nothing is started; the command line would only count for a start.
+      const child = await processes.spawn({ ...this.#request(vm), argv: [this.#options.program] });
+      await vm.connect(child, { greetMs: GREET_MS });
+    } catch (err) {
+      log.warn({ err, vm: name }, `VM ${name} does not answer, and is ended`);
+      await vm.discard();
+      await found.stop().catch(() => {});
+      return false;
+    }
+    this.#keep(vm);
+    return true;
+  }
+
+  async boot(vm: string): Promise<void> {
+    await this.#vm(vm).boot();
+  }
+
+  async pause(vm: string): Promise<void> {
+    await this.#vm(vm).pause();
+  }
+
+  async resume(vm: string): Promise<void> {
+    await this.#vm(vm).boot();
+  }
+
+  async stop(vm: string, options: { readonly force?: boolean } = {}): Promise<MachineExit> {
+    return this.#vm(vm).stop(options.force === true);
+  }
+
+  async exited(vm: string): Promise<MachineExit> {
+    return this.#vm(vm).exited;
+  }
+
+  async running(vm: string): Promise<boolean> {
+    return this.#vm(vm).running();
+  }
+
+  async attach(vm: string, device: MachineDevice): Promise<void> {
+    await this.#vm(vm).attach(device);
+  }
+
+  async detach(vm: string, id: string): Promise<void> {
+    await this.#vm(vm).detach(id);
+  }
+
+  async reconnected(vm: string, id: string): Promise<void> {
+    await this.#vm(vm).reconnected(id);
+  }
+
+  async stats(vm: string): Promise<Readonly<Record<string, number>>> {
+    return this.#vm(vm).stats();
+  }
+
+  async readConsole(vm: string, request?: { readonly from?: number; readonly waitMs?: number }): Promise<ConsoleChunk> {
+    return this.#vm(vm).readConsole(request);
+  }
+
+  async writeConsole(vm: string, bytes: Uint8Array): Promise<void> {
+    this.#vm(vm).writeConsole(bytes);
+  }
+
+  /** Whether its process is there. */
+  async alive(vm: string): Promise<boolean> {
+    return this.#vms.get(vm)?.alive === true;
+  }
+
+  pid(vm: string): number | undefined {
+    return this.#vms.get(vm)?.pid;
+  }
+
+  /** Forgets one that has ended; its console can no longer be read. */
+  forget(vm: string): void {
+    this.#vms.get(vm)?.release();
+    this.#vms.delete(vm);
+  }
+
+  /** Lets go of all; those that are detached go on. */
+  release(): void {
+    for (const name of [...this.#vms.keys()]) this.forget(name);
+  }
+
+  #keep(vm: QemuVm): void {
+    this.#vms.set(vm.spec.name, vm);
+    void vm.exited.then(() => {
+      for (const path of [qmpSocket(vm.spec), consoleSocket(vm.spec)]) rmSync(path, { force: true });
+    });
+  }
+
+  #request(vm: QemuVm): Omit<SpawnRequest, 'argv'> {
+    const { stop } = this.#options;
+    const { name } = vm.spec;
+    return {
+      key: keyOf(name),
+      kind: 'vm',
+      detached: true,
+      ask: () => vm.ask(),
+      stopMs: { ask: stop.quitMs, term: stop.termMs, kill: stop.killMs },
+      data: { vm: name },
+    };
+  }
+
+  #vm(name: string): QemuVm {
+    const vm = this.#vms.get(name);
+    if (vm === undefined) throw errors.VMM_ERR_NOT_FOUND({ details: { vm: name } });
+    return vm;
+  }
+
+  #failure(vm: string, child: ManagedProcess | undefined, cause: unknown): unknown {
+    const said = child?.log.slice(-3).join('; ') ?? '';
+    if (child === undefined) return cause;
+    const why = said === '' ? (cause instanceof Error ? cause.message : 'QEMU ended at once') : said;
+    return errors.VMM_ERR_MACHINE({
+      details: { vm, why, hint: 'See what QEMU objects to; runtime vm logs shows the rest.' },
+      ...(cause instanceof Error ? { cause } : {}),
+    });
+  }
+}
+
+function keyOf(vm: string): string {
+  return `vm/${vm}/qemu`;
+}
+
+function bindSockets(spec: MachineSpec): { readonly qmp: number; readonly console: number } {
+  const bind = (path: string): number => {
+    rmSync(path, { force: true });
+    return listenUnix(path, { backlog: 1, mode: 0o600 });
+  };
+  const qmp = bind(qmpSocket(spec));
+  try {
+    return { qmp, console: bind(consoleSocket(spec)) };
+  } catch (e) {
+    closeSync(qmp);
+    throw e;
+  }
+}

@@ -1,0 +1,370 @@
+// All VMs of one runtime: from a description to a guest that runs, and back.
+
+import type { PluginContext, Requires, ServiceTokens } from '@runtime/sdk';
+import {
+  admitStart,
+  beforeStart,
+  type ConsoleChunk,
+  type MachineExit,
+  type StartOptions,
+  type VmDescription,
+  type VmDetail,
+  type VmInfo,
+  type Vms,
+} from '../contract.ts';
+import { checkDescription } from '../description/parse.ts';
+import { planVm, type VmPlan } from '../description/resolve.ts';
+import type { DeviceManager } from '../device-manager.ts';
+import { errors } from '../errors.ts';
+import type { QemuMachine } from '../machine/qemu/qemu-machine.ts';
+import { consoleLog } from '../machine/qemu/qemu-vm.ts';
+import { adoptDevices, assemble, type BootFiles, machineDevice } from './assemble.ts';
+import { attachLeases, leaseFor } from './leases.ts';
+import { type VmRecord, VmRecords } from './records.ts';
+import { Vm } from './vm.ts';
+
+type Context = Pick<
+  PluginContext<Requires, ServiceTokens, unknown, unknown>,
+  'events' | 'hooks' | 'resources' | 'state' | 'log' | 'signal'
+>;
+
+export interface VmManagerOptions {
+  readonly context: Context;
+  readonly devices: DeviceManager;
+  readonly machine: QemuMachine;
+  readonly vmsFolder: string;
+  /** '': logs lie in the folder of the VM and go with it. */
+  readonly logFolder: string;
+  /** Whether anybody has devices of that kind. */
+  readonly hasKind: (kind: string) => Promise<boolean>;
+  readonly accelerator: (asked: 'auto' | 'kvm' | 'tcg') => Promise<'kvm' | 'tcg'>;
+  readonly bootFiles: (plan: VmPlan) => Promise<BootFiles>;
+}
+
+/** VMs that have ended and can still be looked at. */
+const MAX_ENDED = 32;
+
+export class VmManager implements Vms {
+  readonly #options: VmManagerOptions;
+  readonly #context: Context;
+  readonly #records: VmRecords;
+  readonly #vms: Map<string, Vm> = new Map();
+
+  constructor(options: VmManagerOptions) {
+    this.#options = options;
+    this.#context = options.context;
+    this.#records = new VmRecords(options.context.state);
+  }
+
+  /** Takes over the VMs which an earlier runtime, or the code before this, has left running. */
+  async adoptAll(): Promise<void> {
+    const records = await this.#records.all();
+    await Promise.all(
+      records.map((record) =>
+        this.#adopt(record).catch((err: unknown) => {
+          this.#context.log.warn({ err, vm: record.name }, `VM ${record.name} could not be taken over`);
+        }),
+      ),
+    );
+  }
+
+  async start(given: VmDescription, options: StartOptions = {}): Promise<VmInfo> {
+    const { cwd = process.cwd() } = options;
+    const named = { ...checkDescription(given, 'the description'), name: given.name ?? this.#freeName() };
+    const description = { ...(await this.#asked(named)), name: named.name };
+    const { name } = description;
+    this.#refuseTwin(name);
+    const vm = new Vm(name, new Date().toISOString());
+    this.#vms.set(name, vm);
+    try {
+      await this.#make(vm, description, cwd);
+    } catch (e) {
+      vm.move('stopped');
+      this.#vms.delete(name);
+      await vm.cleanup.disposeAsync().catch((err: unknown) => {
+        this.#context.log.warn({ err, vm: name }, `not everything of VM ${name} was undone`);
+      });
+      throw e;
+    }
+    return vm.info(this.#options.machine.pid(name));
+  }
+
+  async stop(name: string, options: { readonly force?: boolean } = {}): Promise<MachineExit> {
+    const vm = this.#vm(name);
+    if (vm.live && vm.state !== 'stopping') {
+      vm.expect(['running', 'paused'], 'stopped');
+      vm.move('stopping');
+      await this.#options.machine.stop(name, options);
+    }
+    return vm.ended.promise;
+  }
+
+  async list(): Promise<readonly VmInfo[]> {
+    return [...this.#vms.values()].map((vm) => vm.info(this.#options.machine.pid(vm.name)));
+  }
+
+  async inspect(name: string): Promise<VmDetail> {
+    return this.#vm(name).detail(this.#options.machine.pid(name));
+  }
+
+  async pause(name: string): Promise<void> {
+    const vm = this.#vm(name);
+    vm.expect(['running'], 'paused');
+    await this.#options.machine.pause(name);
+    if (vm.state === 'running') vm.move('paused');
+    this.#context.events.emit('vm:paused', { vm: name });
+  }
+
+  async resume(name: string): Promise<void> {
+    const vm = this.#vm(name);
+    vm.expect(['paused'], 'resumed');
+    await this.#options.machine.resume(name);
+    if (vm.state === 'paused') vm.move('running');
+    this.#context.events.emit('vm:resumed', { vm: name });
+  }
+
+  async stats(name: string): Promise<Readonly<Record<string, Readonly<Record<string, number>>>>> {
+    const vm = this.#live(name, 'measured');
+    const machine = await this.#options.machine.stats(name);
+    const devices = await Promise.all(
+      [...vm.devices.values()].map(
+        async ({ running }) => [running.id, await running.stats().catch(() => ({}))] as const,
+      ),
+    );
+    return { machine, ...Object.fromEntries(devices) };
+  }
+
+  async wait(name: string): Promise<MachineExit> {
+    return this.#vm(name).ended.promise;
+  }
+
+  async remove(name: string): Promise<void> {
+    const vm = this.#vm(name);
+    vm.expect(['stopped', 'crashed'], 'removed');
+    this.#forget(vm);
+  }
+
+  async readConsole(
+    name: string,
+    request?: { readonly from?: number; readonly waitMs?: number },
+  ): Promise<ConsoleChunk> {
+    this.#vm(name);
+    return this.#options.machine.readConsole(name, request);
+  }
+
+  async writeConsole(name: string, bytes: Uint8Array): Promise<void> {
+    this.#live(name, 'written to');
+    await this.#options.machine.writeConsole(name, bytes);
+  }
+
+  async attach(
+    name: string,
+    { kind, id: asked, options }: { readonly kind: string; readonly id?: string; readonly options: unknown },
+  ): Promise<string> {
+    const vm = this.#live(name, 'given a device');
+    const { spec } = vm;
+    if (spec === undefined) throw errors.VMM_ERR_NOT_FOUND({ details: { vm: name } });
+    const id = asked ?? freeId(kind, vm);
+    const leases = attachLeases(this.#context.resources, name, id);
+    const undo = new AsyncDisposableStack();
+    undo.use(leases);
+    try {
+      const place = { name, directory: spec.directory, cwd: process.cwd() };
+      const running = await this.#options.devices.start(place, { id, kind, options }, this.#context.signal);
+      undo.defer(() => running.stop());
+      const holdings = { cid: undefined, macs: {}, slots: { [id]: leases.slot } };
+      await this.#options.machine.attach(name, machineDevice({}, running, holdings));
+      running.machineStarted();
+      vm.devices.set(id, { running, slot: leases.slot, cleanup: undo });
+      vm.cleanup.use(undo);
+    } catch (e) {
+      await undo.disposeAsync().catch(() => {});
+      throw e;
+    }
+    return id;
+  }
+
+  async detach(name: string, id: string): Promise<void> {
+    const vm = this.#live(name, 'relieved of a device');
+    const { running, cleanup } = vm.device(id);
+    await this.#options.machine.detach(name, id);
+    vm.devices.delete(id);
+    await running.stop();
+    await cleanup?.disposeAsync();
+  }
+
+  async describeDevice(name: string, id: string): Promise<Readonly<Record<string, unknown>>> {
+    return this.#live(name, 'looked into').device(id).running.describe();
+  }
+
+  async reloadDevice(name: string, id: string): Promise<{ readonly ms: number }> {
+    const result = await this.#live(name, 'changed').device(id).running.reload();
+    this.#context.events.emit('vm:device-reloaded', { vm: name, device: id, ms: result.ms });
+    return result;
+  }
+
+  async restartDevice(name: string, id: string): Promise<void> {
+    await this.#live(name, 'changed').device(id).running.restart();
+  }
+
+  async requestDevice(name: string, id: string, method: string, params: unknown): Promise<unknown> {
+    return this.#live(name, 'asked').device(id).running.request(method, params);
+  }
+
+  /** The process of a device has come back. */
+  deviceRestarted(name: string, device: string): void {
+    const vm = this.#vms.get(name);
+    if (vm === undefined || !vm.live || vm.state === 'starting') return;
+    this.#context.events.emit('vm:device-restarted', { vm: name, device });
+    this.#options.machine.reconnected(name, device).catch((err: unknown) => {
+      if (vm.live) this.#context.log.warn({ err, vm: name, device }, `device ${device} is not back in its guest`);
+    });
+  }
+
+  deviceFailed(name: string, device: string, why: string): void {
+    this.#context.events.emit('vm:device-failed', { vm: name, device, why });
+    this.#context.log.error({ vm: name, device, why }, `device ${device} of VM ${name} is gone`);
+  }
+
+  /** Ends all, without asking the guests for long. */
+  async stopAll(): Promise<void> {
+    const live = [...this.#vms.values()].filter((vm) => vm.state === 'running' || vm.state === 'paused');
+    await Promise.allSettled(live.map((vm) => this.stop(vm.name, { force: true })));
+  }
+
+  async #make(vm: Vm, description: VmDescription & { readonly name: string }, cwd: string): Promise<void> {
+    const { context, machine, devices, vmsFolder, logFolder } = this.#options;
+    const { name } = vm;
+    const plan = await this.#knownOnly(planVm(description, cwd));
+    const leases = leaseFor(context.resources, plan);
+    vm.cleanup.use(leases);
+    const { holdings } = leases;
+    vm.holdings = holdings;
+    const [boot, accelerator] = await Promise.all([
+      this.#options.bootFiles(plan),
+      this.#options.accelerator(plan.accel),
+    ]);
+    const signal = context.signal;
+    const parts = { holdings, boot, accelerator, cwd };
+    const spec = await assemble(vm, plan, parts, { devices, vmsFolder, logFolder, signal });
+    vm.spec = spec;
+    vm.consoleLog = consoleLog(spec);
+    await machine.create(spec);
+    vm.cleanup.defer(async () => {
+      if (await machine.alive(name)) await machine.stop(name, { force: true });
+    });
+    for (const { running } of vm.devices.values()) running.machineStarted();
+    await this.#records.write({ version: 1, name, description, cwd, holdings, spec, startedAt: vm.startedAt });
+    vm.cleanup.defer(() => this.#records.remove(name));
+    context.events.emit('vm:created', { vm: name, cid: holdings.cid });
+    await machine.boot(name);
+    vm.move('running');
+    this.#watch(vm);
+    context.events.emit('vm:started', { vm: name, cid: holdings.cid });
+  }
+
+  async #adopt(record: VmRecord): Promise<void> {
+    const { context, machine, devices } = this.#options;
+    const { name, spec, holdings, cwd } = record;
+    if (this.#vms.has(name)) return;
+    const vm = new Vm(name, record.startedAt);
+    vm.spec = spec;
+    vm.holdings = holdings;
+    vm.consoleLog = consoleLog(spec);
+    vm.cleanup.defer(() => this.#records.remove(name));
+    try {
+      const plan = await this.#knownOnly(planVm(record.description, cwd));
+      if (!(await machine.adopt(spec))) {
+        vm.move('crashed');
+        await vm.cleanup.disposeAsync();
+        const detail = 'it ended while no runtime was there';
+        context.events.emit('vm:crashed', { vm: name, reason: 'crashed', detail });
+        return;
+      }
+      this.#vms.set(name, vm);
+      vm.cleanup.defer(async () => {
+        if (await machine.alive(name)) await machine.stop(name, { force: true });
+      });
+      vm.cleanup.use(leaseFor(context.resources, plan, holdings));
+      await adoptDevices(vm, plan, { holdings, directory: spec.directory, cwd }, { devices, signal: context.signal });
+      vm.move((await machine.running(name)) ? 'running' : 'paused');
+      this.#watch(vm);
+    } catch (e) {
+      this.#vms.delete(name);
+      await vm.cleanup.disposeAsync().catch(() => {});
+      throw e;
+    }
+  }
+
+  /** When the machine ends, everything of it is undone. */
+  #watch(vm: Vm): void {
+    const { machine, context } = this.#options;
+    void machine.exited(vm.name).then(async (exit) => {
+      vm.exit = exit;
+      const crashed = exit.reason === 'crashed';
+      vm.move(crashed ? 'crashed' : 'stopped');
+      await vm.cleanup.disposeAsync().catch((err: unknown) => {
+        context.log.warn({ err, vm: vm.name }, `not everything of VM ${vm.name} was undone`);
+      });
+      vm.devices.clear();
+      context.events.emit(crashed ? 'vm:crashed' : 'vm:stopped', { vm: vm.name, ...exit });
+      vm.ended.resolve(exit);
+      this.#forgetOldest();
+    });
+  }
+
+  async #asked(description: VmDescription & { readonly name: string }): Promise<VmDescription> {
+    const { hooks } = this.#context;
+    const changed = await hooks.call(beforeStart, description);
+    const checked = checkDescription(changed, 'the description, as plugins changed it');
+    const veto = await hooks.call(admitStart, checked);
+    if (veto === undefined) return checked;
+    throw errors.VMM_ERR_VETO({ details: { vm: description.name, why: veto.deny } });
+  }
+
+  /** Devices that nobody asked for and nobody has are left out. */
+  async #knownOnly(plan: VmPlan): Promise<VmPlan> {
+    const known = await Promise.all(
+      plan.devices.map(async ({ optional, kind }) => !optional || (await this.#options.hasKind(kind))),
+    );
+    return { ...plan, devices: plan.devices.filter((_, at) => known[at]) };
+  }
+
+  #vm(name: string): Vm {
+    const vm = this.#vms.get(name);
+    if (vm === undefined) throw errors.VMM_ERR_NOT_FOUND({ details: { vm: name } });
+    return vm;
+  }
+
+  #live(name: string, verb: string): Vm {
+    const vm = this.#vm(name);
+    vm.expect(['running', 'paused', 'stopping'], verb);
+    return vm;
+  }
+
+  /** @throws VMM_ERR_EXISTS */
+  #refuseTwin(name: string): void {
+    const before = this.#vms.get(name);
+    if (before === undefined) return;
+    if (before.live) throw errors.VMM_ERR_EXISTS({ details: { vm: name } });
+    this.#forget(before);
+  }
+
+  #freeName(): string {
+    for (let n = 1; ; n++) if (!this.#vms.has(`vm${n}`)) return `vm${n}`;
+  }
+
+  #forget(vm: Vm): void {
+    if (this.#vms.get(vm.name) === vm) this.#vms.delete(vm.name);
+    this.#options.machine.forget(vm.name);
+  }
+
+  #forgetOldest(): void {
+    const ended = [...this.#vms.values()].filter((vm) => !vm.live);
+    for (const vm of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) this.#forget(vm);
+  }
+}
+
+function freeId(kind: string, vm: Vm): string {
+  for (let n = 0; ; n++) if (!vm.devices.has(`${kind}${n}`)) return `${kind}${n}`;
+}
