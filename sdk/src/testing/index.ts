@@ -25,6 +25,13 @@ export { createDriverQueue } from './virtio/driver-queue.ts';
 export { type FrontEndOptions, VhostUserFrontEnd } from './virtio/front-end.ts';
 export { EchoDevice, type EchoDeviceOptions } from './virtio/front-end-echo.ts';
 export {
+  mutateSession,
+  playSession,
+  type Random,
+  type ScriptedMessage,
+  seededRandom,
+} from './virtio/front-end-hostile.ts';
+export {
   type BackendAsked,
   type FrontEndAnswer,
   FrontEndLink,

@@ -3,6 +3,7 @@
 
 import { isRuntimeError } from '@runtime/core/errors';
 import { errors } from '../../errors.ts';
+import { isLinuxError } from '../../linux/call.ts';
 import type { BackendDevice } from '../backend-device.ts';
 import { Connection } from './connection.ts';
 import { closeFds, type Frame, type ReceivedFds } from './frames.ts';
@@ -47,7 +48,8 @@ export class VhostUserBackend {
         this.#current = this.#handle(frame);
         return this.#current;
       },
-      ended: (error) => this.#ended(error === undefined ? { by: 'front-end' } : { by: 'error', error }),
+      hungUp: () => this.#session.transfer?.cancel(),
+      ended: (error) => this.#ended(isGone(error) ? { by: 'front-end' } : { by: 'error', error }),
     });
     this.#session = new Session(device, options);
     this.#handlers = createHandlers(this.#session);
@@ -182,16 +184,21 @@ export class VhostUserBackend {
       const text = error instanceof Error ? error.message : String(error);
       log.warn(`the vhost-user connection was closed: ${text}`, isRuntimeError(error) ? { code: error.code } : {});
     }
-    // A request that is being handled may wait for a queue to stop.
+    // A request that is being handled may wait for the state of the device, or for a queue to stop.
+    this.#session.transfer?.cancel();
     await this.#current.catch(() => {});
     try {
       await this.#session.rings.stopAll();
     } catch (e) {
       log.warn(`a queue did not stop: ${e instanceof Error ? e.message : e}`);
     }
+    await this.#session.transfer?.done;
     this.#session.close();
     this.#resolveClosed(end);
   }
 }
 
 const exactly = (list: readonly unknown[]): readonly [number, number] => [list.length, list.length];
+
+/** The end of the stream, or what reading and writing say when it came meanwhile. */
+const isGone = (e: unknown): boolean => e === undefined || isLinuxError(e, 'EPIPE') || isLinuxError(e, 'ECONNRESET');

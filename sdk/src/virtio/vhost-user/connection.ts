@@ -4,16 +4,21 @@
 import { closeSync } from 'node:fs';
 import { errors } from '../../errors.ts';
 import { FdSocket } from '../../linux/ancillary.ts';
+import { POLL, pollFds } from '../../linux/poll.ts';
 import { type Watch, watch } from '../../linux/watch.ts';
 import { type Frame, FrameReader } from './frames.ts';
 import { MAX_FDS } from './messages.ts';
 
 /** So many messages are dealt with before others have their turn in the event loop. */
 const BURST = 64;
+/** How often a message that takes long is interrupted to see whether the peer is still there, in ms. */
+const HANGUP_CHECK_MS = 250;
 
 export interface ConnectionClient {
   /** What it throws ends the connection. */
   frame(frame: Frame): Promise<void> | void;
+  /** The peer has gone while a message is being dealt with: whoever waits for it may stop waiting. */
+  hungUp?(): void;
   /** Once: the peer went away (`undefined`), or why nothing more is read. The connection is closed by then. */
   ended(cause: unknown): void;
 }
@@ -88,7 +93,7 @@ export class Connection {
           this.#end(undefined);
           return;
         }
-        await this.#client.frame(frame);
+        await this.#dealWith(frame);
         if (count % BURST === 0) await new Promise<void>((resolve) => setImmediate(resolve));
       }
     } catch (e) {
@@ -97,6 +102,21 @@ export class Connection {
       this.#busy = false;
       this.#watch?.setInterest({ readable: true });
     }
+  }
+
+  async #dealWith(frame: Frame): Promise<void> {
+    const timer = setInterval(() => this.#lookForHangup(), HANGUP_CHECK_MS);
+    try {
+      await this.#client.frame(frame);
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  #lookForHangup(): void {
+    if (!this.#open) return;
+    const [events = 0] = pollFds([{ fd: this.#fd, events: POLL.rdhup }], 0);
+    if (events !== 0) this.#client.hungUp?.();
   }
 
   #end(cause: unknown): void {

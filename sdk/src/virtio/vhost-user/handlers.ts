@@ -13,7 +13,7 @@ import {
 } from './messages.ts';
 import type { Payloads, RegionDescription } from './payloads.ts';
 import { RequestChannel } from './request-channel.ts';
-import { checkEventfd, refused, type Session, TRANSPORT_FEATURES } from './session.ts';
+import { checkEventfd, refused, type Session, TRANSPORT_FEATURES, takeStream } from './session.ts';
 import { StateTransfer } from './state-transfer.ts';
 import type { Vring } from './vrings.ts';
 
@@ -248,9 +248,10 @@ export function createHandlers(session: Session): Handlers {
     },
 
     SET_BACKEND_REQ_FD(_, fds) {
+      const fd = takeStream('SET_BACKEND_REQ_FD', fds, false);
       session.channel?.close();
       session.channel = undefined;
-      const channel = new RequestChannel(fds.take() as number, (cause) => {
+      const channel = new RequestChannel(fd, (cause) => {
         if (session.channel === channel) session.channel = undefined;
         const why = cause instanceof Error ? cause.message : 'the front end has closed it';
         session.options.log.info(`the back-end channel ended: ${why}`);
@@ -314,7 +315,7 @@ export function createHandlers(session: Session): Handlers {
     SET_DEVICE_STATE_FD({ direction, phase }, fds) {
       if (direction > 1 || phase !== 0) throw refused('SET_DEVICE_STATE_FD', 'the direction or phase is unknown');
       if (rings.running > 0) throw refused('SET_DEVICE_STATE_FD', 'queues run');
-      const fd = fds.take() as number;
+      const fd = takeStream('SET_DEVICE_STATE_FD', fds, true);
       session.transfer?.cancel();
       session.transfer =
         direction === 0

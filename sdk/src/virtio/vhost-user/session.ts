@@ -133,9 +133,12 @@ export class Session implements VringHost {
     const change = (): void => {
       this.#dirty = { mapping, log };
     };
-    if (this.#logging) await this.rings.around(request, change);
-    else change();
-    before?.[Symbol.dispose]();
+    try {
+      if (this.#logging) await this.rings.around(request, change);
+      else change();
+    } finally {
+      (this.#dirty?.log === log ? before : mapping)?.[Symbol.dispose]();
+    }
   }
 
   setLogFd(fd: number): void {
@@ -147,8 +150,13 @@ export class Session implements VringHost {
   async createInflight(request: string, asked: InflightDescription): Promise<{ fd: number; mmapSize: number }> {
     const mmapSize = this.#inflightSize(request, asked);
     const fd = memfdCreate('vhost-user-inflight', { size: mmapSize, seals: ['grow', 'shrink', 'seal'] });
-    await this.#useInflight(request, { ...asked, mmapSize, mmapOffset: 0 }, mapFile(fd, mmapSize), 0);
-    return { fd, mmapSize };
+    try {
+      await this.#useInflight(request, { ...asked, mmapSize, mmapOffset: 0 }, mapFile(fd, mmapSize), 0);
+      return { fd, mmapSize };
+    } catch (e) {
+      closeFds([fd]);
+      throw e;
+    }
   }
 
   async setInflight(request: string, description: InflightDescription, fds: ReceivedFds): Promise<void> {
@@ -216,7 +224,6 @@ export class Session implements VringHost {
 
   /** Gives back all that the connection held. Nothing runs any more. */
   close(): void {
-    this.transfer?.cancel();
     this.channel?.close();
     this.channel = undefined;
     this.rings.close();
@@ -273,10 +280,13 @@ export class Session implements VringHost {
     offset: number,
   ): Promise<void> {
     const before = this.#inflight?.mapping;
-    await this.rings.around(request, () => {
-      this.#inflight = { ...description, mapping, offset };
-    });
-    before?.[Symbol.dispose]();
+    try {
+      await this.rings.around(request, () => {
+        this.#inflight = { ...description, mapping, offset };
+      });
+    } finally {
+      (this.#inflight?.mapping === mapping ? before : mapping)?.[Symbol.dispose]();
+    }
   }
 
   #tell(what: string, send: (channel: RequestChannel, acknowledged: boolean) => Promise<void>): void {
@@ -315,4 +325,13 @@ export function checkEventfd(request: string, fd: number): void {
     link = (fstatSync(fd).mode & 0o170000) === 0 ? 'anon_inode:[eventfd]' : 'another file';
   }
   if (!link.startsWith('anon_inode:[eventfd]')) throw refused(request, `${link} came where an eventfd should`);
+}
+
+/** Takes a descriptor that can be waited for, which is a socket or, with `pipe`, a pipe or file as well. */
+export function takeStream(request: string, fds: ReceivedFds, pipe: boolean): number {
+  const fd = fds.take() as number;
+  const status = fstatSync(fd);
+  if (status.isSocket() || (pipe && (status.isFIFO() || status.isFile()))) return fd;
+  closeFds([fd]);
+  throw refused(request, `the descriptor is no ${pipe ? 'pipe' : 'socket'}`);
 }

@@ -13,6 +13,7 @@ export class StateTransfer {
   #watch: Watch | undefined;
   #resolve: ((ready: boolean) => void) | undefined;
   #stop: (() => void) | undefined;
+  #cancelled = false;
   /** `undefined` when all went well. */
   readonly done: Promise<unknown>;
 
@@ -36,6 +37,7 @@ export class StateTransfer {
 
   /** Ends it early; `done` says so. */
   cancel(): void {
+    this.#cancelled = true;
     this.#stop?.();
   }
 
@@ -68,6 +70,10 @@ export class StateTransfer {
   #ready(interest: Interest): Promise<boolean> {
     return new Promise((resolve) => {
       this.#stop = () => resolve(false);
+      if (this.#cancelled) {
+        resolve(false);
+        return;
+      }
       if (fstatSync(this.#fd).isFile()) {
         setImmediate(resolve, true);
         return;

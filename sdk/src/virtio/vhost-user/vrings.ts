@@ -113,21 +113,15 @@ export class Vrings {
   }
 
   /**
-   * Stops what runs, makes the change, and starts what should run: for what rings cannot be told while they run. Those
-   * that cannot run afterwards stay stopped and are told as broken; the change stands.
+   * Stops what runs, makes the change, and starts what should run: for what rings cannot be told while they run. A ring
+   * that cannot run afterwards stays stopped, and is told as broken unless it was not set up yet; the change stands.
+   * When this throws, the device did not stop, and there was no change.
    */
   async around(request: string, change: () => void, only?: Vring): Promise<void> {
     const rings = only === undefined ? this.#rings : [only];
     for (const ring of rings) await this.stop(ring);
     change();
-    for (const ring of rings) {
-      try {
-        await this.settle(request, ring);
-      } catch (e) {
-        // Told through broken() already.
-        if (ring.broken === undefined) throw e;
-      }
-    }
+    for (const ring of rings) await this.settle(request, ring).catch(() => {});
   }
 
   /** Takes the descriptor; the one before it is closed. */
