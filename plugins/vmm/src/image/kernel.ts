@@ -46,15 +46,16 @@ export async function resolveKernel(archive: Archive, flavour: KernelFlavour = '
   return found as DebianPackage;
 }
 
-/** Downloads and unpacks it unless it is in the cache. */
+/** Downloads and unpacks it unless it is in the cache; `undefined` when it is not and there is no archive. */
 export async function ensureKernel(
-  archive: Archive,
+  archive: Archive | undefined,
   kernel: DebianPackage,
-  progress: OnProgress = () => {},
-): Promise<GuestKernel> {
+  progress: OnProgress,
+): Promise<GuestKernel | undefined> {
   const folder = kernelFolder(kernel);
+  if (archive === undefined && !existsSync(folder)) return undefined;
   await ensureMade(folder, async (at) => {
-    const [deb = ''] = await archive.download([kernel]);
+    const [deb = ''] = (await archive?.download([kernel])) ?? [];
     progress({ what: `Unpacking ${kernel.name}` });
     await extractDeb(deb, join(at, 'deb'));
     const release = only(join(at, 'deb/usr/lib/modules'), kernel);

@@ -33,11 +33,19 @@ test('each comes after what it needs, once, and in the order that was asked for'
   put('net/failover.ko', makeModule('depends='));
   put('net/net-failover.ko.gz', gzipSync(makeModule('depends=failover')));
   put('net/virtio_net.ko.zst', zstdCompressSync(makeModule('depends=net_failover,virtio')));
-  put('fs/ext4.ko', makeModule('depends=jbd2', 'softdep=pre: crc32c'));
+  put('fs/ext4.ko', makeModule('depends=jbd2', 'softdep=pre: crc32c built-in'));
   put('fs/jbd2.ko', makeModule('depends='));
+  put('crypto/crc32c_generic.ko', makeModule('depends='));
   const modules = await collectModules({ folder, release: '1' }, ['ext4', 'virtio-net', 'failover', 'fuse_core']);
-  expect(modules.map(({ name }) => name)).toEqual(['jbd2', 'ext4', 'failover', 'net_failover', 'virtio_net']);
-  expect(parseModinfo(modules[3]?.bytes as Buffer)?.depends).toEqual(['failover']);
+  expect(modules.map(({ name }) => name)).toEqual([
+    'crc32c_generic',
+    'jbd2',
+    'ext4',
+    'failover',
+    'net_failover',
+    'virtio_net',
+  ]);
+  expect(parseModinfo(modules[4]?.bytes as Buffer)?.depends).toEqual(['failover']);
 });
 
 test('a module that the kernel has not is told with who needs it', async () => {

@@ -99,8 +99,10 @@ export async function collectModules(tree: ModuleTree, wanted: readonly string[]
       throw errors.VMM_ERR_IMAGE_FORMAT({ details: { file, why: 'it is no kernel module' } });
     }
     bytes.set(name, module);
-    for (const other of info.before) soft.add(other);
-    return info;
+    // Of an algorithm, such as crc32c, the plain implementation is enough; the faster ones take its name as well.
+    const before = info.before.map((other) => (files.has(other) ? other : `${other}_generic`));
+    for (const other of before) soft.add(other);
+    return { ...info, before };
   });
   return order.map((name) => ({ name, bytes: bytes.get(name) as Buffer }));
 }

@@ -12,10 +12,8 @@ const PACKAGE_OF = {
   xz: 'xz-utils',
   lz4: 'lz4',
   bzip2: 'bzip2',
-  mmdebstrap: 'mmdebstrap',
-  mke2fs: 'e2fsprogs',
+  'mkfs.erofs': 'erofs-utils',
   tar: 'tar',
-  fakeroot: 'fakeroot',
 } as const;
 
 export type Tool = keyof typeof PACKAGE_OF;
@@ -41,7 +39,7 @@ const COMPLAINT_BYTES = 4096;
  */
 export async function run(tool: Tool, args: readonly string[], options: RunOptions): Promise<Buffer> {
   const limit = options.limit ?? 256 * 1024 * 1024;
-  // mke2fs and others lie in sbin, which is not on the path of every user.
+  // Some lie in sbin, which is not on the path of every user.
   const path = `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`;
   const child = spawn(tool, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
