@@ -175,6 +175,19 @@ export const vmmErrorTable = {
     remedy: 'runtime vm device list shows its state, and runtime vm logs what it said.',
     grpc: failedPrecondition,
   },
+
+  // Sockets between guest and host
+  VMM_ERR_VSOCK_PORT: {
+    message: 'vsock has no port {port}',
+    remedy: 'Ports are whole numbers from 0 to 4294967294.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  VMM_ERR_VSOCK_REFUSED: {
+    message: 'a call of VM "{vm}" to port {port} of the host was refused: {why}',
+    remedy: 'Listen on vsock.sock_{port} in the folder of the VM, or leave it: the guest gets a reset.',
+    grpc: failedPrecondition,
+  },
 } as const satisfies ErrorTable;
 
 export const errors: ErrorConstructors<typeof vmmErrorTable> = defineErrors(vmmErrorTable);

@@ -1,7 +1,7 @@
-// What a vsock device can be told. Checked by hand: the device process starts in a moment and stays small, for which a
-// schema library is too much.
+// What a vsock device can be told.
 
-import type { Schema, SchemaIssue } from '@runtime/core';
+import type { Schema } from '@runtime/core';
+import { checkedOptions, wholeNumber } from '../checked-options.ts';
 import { ANY } from './packet.ts';
 
 export interface VsockOptions {
@@ -18,35 +18,12 @@ export const DEFAULTS: Omit<VsockOptions, 'cid'> = { maxConnections: 4096, buffe
 /** 0 to 2 are the hypervisor, this machine and the host. */
 const FIRST_CID = 3;
 
-type Rule = readonly [from: number, to: number];
-
-const RULES: Readonly<Record<keyof VsockOptions, Rule>> = {
-  cid: [FIRST_CID, ANY - 1],
-  maxConnections: [1, 65_536],
-  bufferMemory: [2 ** 20, 2 ** 32],
-};
-
-function problemsOf(given: Readonly<Record<string, unknown>>): readonly SchemaIssue[] {
-  return Object.entries(given).flatMap(([name, value]) => {
-    if (!Object.hasOwn(RULES, name)) return [{ message: 'is no option of a vsock device', path: [name] }];
-    const [from, to] = RULES[name as keyof VsockOptions];
-    const isRight = Number.isInteger(value) && (value as number) >= from && (value as number) <= to;
-    return isRight ? [] : [{ message: `must be a whole number from ${from} to ${to}`, path: [name] }];
-  });
-}
-
-export const vsockOptions: Schema<VsockOptions> = {
-  '~standard': {
-    version: 1,
-    vendor: 'runtime',
-    validate(value) {
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-        return { issues: [{ message: 'must be an object with the cid of the guest' }] };
-      }
-      const entries = Object.entries(value).filter(([, setting]) => setting !== undefined);
-      const given = Object.fromEntries(entries) as Readonly<Record<string, unknown>>;
-      const issues = problemsOf({ cid: undefined, ...given });
-      return issues.length > 0 ? { issues } : { value: { ...DEFAULTS, ...(given as unknown as VsockOptions) } };
-    },
+export const vsockOptions: Schema<VsockOptions> = checkedOptions<VsockOptions>(
+  'vsock',
+  {
+    cid: wholeNumber(FIRST_CID, ANY - 1),
+    maxConnections: wholeNumber(1, 65_536),
+    bufferMemory: wholeNumber(2 ** 20, 2 ** 32),
   },
-};
+  DEFAULTS,
+);
