@@ -8,8 +8,15 @@ import block from './devices/block/index.ts';
 import { plan as blockPlan } from './devices/block/plan.ts';
 import rng from './devices/rng/index.ts';
 import { plan as rngPlan } from './devices/rng/plan.ts';
+import { adoptVsock, openVsock } from './devices/vsock/host.ts';
+import { HostListeners } from './devices/vsock/host-listeners.ts';
+import vsock from './devices/vsock/index.ts';
+import { plan as vsockPlan } from './devices/vsock/plan.ts';
 
 const module = (name: string): URL => new URL(`./devices/${name}/index.ts`, import.meta.url);
+
+/** Who on the host answers calls of guests, beside the sockets in the folders of the VMs. */
+export const vsockListeners = new HostListeners();
 
 const KINDS: readonly DeviceKind[] = [
   {
@@ -23,6 +30,12 @@ const KINDS: readonly DeviceKind[] = [
     adopt: async ({ options }, fds) => held(options, fds),
   },
   { ...offerOf({ device: rng, module: module('rng') }), plan: rngPlan },
+  {
+    ...offerOf({ device: vsock, module: module('vsock') }),
+    plan: vsockPlan,
+    open: (request) => openVsock(request, vsockListeners),
+    adopt: (request, fds) => adoptVsock(request, fds, vsockListeners),
+  },
 ];
 
 export function builtInKind(kind: string): DeviceKind | undefined {
