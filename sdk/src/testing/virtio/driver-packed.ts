@@ -34,11 +34,10 @@ export class PackedDriver extends DriverQueue {
 
   constructor(ram: GuestRam, options: DriverOptions) {
     const size = options.size ?? 64;
-    const ring = { desc: ram.alloc(size * 16, 16), driver: ram.alloc(4, 4), device: ram.alloc(4, 4) };
-    super(ram, options, ring);
-    const desc = ram.bytes(ring.desc, size * 16).fill(0);
-    const driver = ram.bytes(ring.driver, 4).fill(0);
-    const device = ram.bytes(ring.device, 4).fill(0);
+    super(ram, options, { desc: size * 16, driver: 4, device: 4 });
+    const desc = ram.bytes(this.desc, size * 16);
+    const driver = ram.bytes(this.driver, 4);
+    const device = ram.bytes(this.device, 4);
     this.#ring = new Uint32Array(desc.buffer, desc.byteOffset, size * 4);
     this.#driverEvent = new Uint32Array(driver.buffer, driver.byteOffset, 1);
     this.#deviceEvent = new Uint32Array(device.buffer, device.byteOffset, 1);

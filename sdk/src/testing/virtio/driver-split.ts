@@ -30,16 +30,10 @@ export class SplitDriver extends DriverQueue {
 
   constructor(ram: GuestRam, options: DriverOptions) {
     const size = options.size ?? 64;
-    const ring = {
-      desc: ram.alloc(size * 16, 16),
-      driver: ram.alloc(6 + size * 2, 2),
-      device: ram.alloc(6 + size * 8, 4),
-    };
-    super(ram, options, ring);
-    ram.bytes(ring.desc, size * 16).fill(0);
-    const avail = ram.bytes(ring.driver, 6 + size * 2).fill(0);
-    const used = ram.bytes(ring.device, 6 + size * 8).fill(0);
-    const desc = ram.bytes(ring.desc, size * 16);
+    super(ram, options, { desc: size * 16, driver: 6 + size * 2, device: 6 + size * 8 });
+    const desc = ram.bytes(this.desc, size * 16);
+    const avail = ram.bytes(this.driver, 6 + size * 2);
+    const used = ram.bytes(this.device, 6 + size * 8);
     this.#desc = new Uint32Array(desc.buffer, desc.byteOffset, size * 4);
     this.#avail = new Uint16Array(avail.buffer, avail.byteOffset, 3 + size);
     this.#used16 = new Uint16Array(used.buffer, used.byteOffset, 3 + size * 4);

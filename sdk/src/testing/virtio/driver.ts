@@ -58,6 +58,8 @@ export abstract class DriverQueue implements Disposable {
   doneWritten: number = 0;
   /** Made available and not used. */
   outstanding: number = 0;
+  readonly #bytes: { readonly desc: number; readonly driver: number; readonly device: number };
+  #disposed = false;
   protected readonly templates: (Template | undefined)[];
   /** Tokens in the order in which they were made available: with IN_ORDER they are used in this order. */
   readonly #order: Uint16Array;
@@ -70,7 +72,8 @@ export abstract class DriverQueue implements Disposable {
   protected constructor(
     ram: GuestRam,
     options: DriverOptions,
-    ring: { readonly desc: number; readonly driver: number; readonly device: number },
+    /** Of the parts of the ring. */
+    bytes: { readonly desc: number; readonly driver: number; readonly device: number },
   ) {
     this.ram = ram;
     this.size = options.size ?? 64;
@@ -80,9 +83,13 @@ export abstract class DriverQueue implements Disposable {
       eventIdx: options.eventIdx === true,
       inOrder: options.inOrder === true,
     };
-    this.desc = ring.desc;
-    this.driver = ring.driver;
-    this.device = ring.device;
+    this.#bytes = bytes;
+    this.desc = ram.alloc(bytes.desc);
+    this.driver = ram.alloc(bytes.driver);
+    this.device = ram.alloc(bytes.device);
+    ram.bytes(this.desc, bytes.desc).fill(0);
+    ram.bytes(this.driver, bytes.driver).fill(0);
+    ram.bytes(this.device, bytes.device).fill(0);
     this.kickFd = eventfd();
     this.callFd = eventfd();
     this.templates = new Array(this.size).fill(undefined);
@@ -252,8 +259,13 @@ export abstract class DriverQueue implements Disposable {
   /** A chain was used that has no used entry of its own. */
   protected abstract skipped(token: number): void;
 
-  /** The ring stays in the memory of the guest. */
+  /** Frees the memory of the ring: no device may use it any more. */
   [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.ram.free(this.desc, this.#bytes.desc);
+    this.ram.free(this.driver, this.#bytes.driver);
+    this.ram.free(this.device, this.#bytes.device);
     closeSync(this.kickFd);
     closeSync(this.callFd);
   }
