@@ -3,7 +3,7 @@
 import { closeSync } from 'node:fs';
 import { offerOf } from '@runtime/sdk';
 import type { DeviceKind, HostHalf } from './device-kind.ts';
-import { type BlockSource, openBlock } from './devices/block/host.ts';
+import { adoptBlock, type BlockSource, openBlock } from './devices/block/host.ts';
 import block from './devices/block/index.ts';
 import { plan as blockPlan } from './devices/block/plan.ts';
 import rng from './devices/rng/index.ts';
@@ -27,7 +27,10 @@ const KINDS: readonly DeviceKind[] = [
       const opened = openBlock(options as BlockSource);
       return { options: opened.options, fds: opened.fds, close: async () => opened[Symbol.dispose]() };
     },
-    adopt: async ({ options }, fds) => held(options, fds),
+    adopt: async ({ options }, fds) => {
+      const adopted = adoptBlock(options as BlockSource, fds);
+      return { options: adopted.options, fds: adopted.fds, close: async () => adopted[Symbol.dispose]() };
+    },
   },
   { ...offerOf({ device: rng, module: module('rng') }), plan: rngPlan },
   {

@@ -86,11 +86,14 @@ test('options are checked, each of them', async () => {
     queues: 17,
     queueSize: 100,
     format: 'vmdk',
+    backing: ['vmdk'],
     discard: 'yes',
     direct: null,
   };
   const { issues = [] } = await check({ ...wrong, path: '/etc/passwd' });
-  expect(issues.flatMap(({ path }) => path)).toEqual([...Object.keys(wrong), 'path']);
+  expect(issues.flatMap(({ path }) => path)).toEqual(['path', ...Object.keys(wrong)]);
+  expect(await check({ backing: ['raw'] })).toHaveProperty('issues');
+  expect(await check({ format: 'qcow2', direct: true })).toHaveProperty('issues');
   expect(await check([])).toHaveProperty('issues');
   expect(await check('text')).toHaveProperty('issues');
 });

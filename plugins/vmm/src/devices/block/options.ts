@@ -1,7 +1,7 @@
-// What a block device can be told. Checked by hand: the device process starts in a moment and stays small, for which a
-// schema library is too much.
+// What a block device can be told.
 
-import type { Schema, SchemaIssue } from '@runtime/core';
+import type { Schema } from '@runtime/core';
+import { checkedOptions, flag, oneOf, wholeNumber } from '../checked-options.ts';
 import { ID_BYTES } from './protocol.ts';
 
 export const DISK_FORMATS = ['raw', 'qcow2'] as const;
@@ -20,6 +20,8 @@ export interface BlockOptions {
   readonly queueSize: number;
   /** Never guessed from what is in the image, which the guest writes. */
   readonly format: DiskFormat;
+  /** Formats of the files below a qcow2 image, whose descriptors are `backing0`, the next one below it, and so on. */
+  readonly backing: readonly DiskFormat[];
   /** What the guest discards is given back to the file system. */
   readonly discard: boolean;
   /** Past the page cache of the host (O_DIRECT). */
@@ -33,61 +35,48 @@ export const DEFAULTS: BlockOptions = {
   queues: 1,
   queueSize: 256,
   format: 'raw',
+  backing: [],
   discard: true,
   direct: false,
 };
 
 const MAX_QUEUES = 16;
+/** More than a chain has. */
+const MAX_BACKING = 15;
 const MIN_QUEUE_SIZE = 4;
 /** A chain may be as long as its queue, and readv(2) takes no more (IOV_MAX). */
 const MAX_QUEUE_SIZE = 1024;
 
-type Rule = readonly [expected: string, isRight: (value: unknown) => boolean];
+const isPowerOfTwo = (value: unknown): boolean => ((value as number) & ((value as number) - 1)) === 0;
+const [, isQueueSize] = wholeNumber(MIN_QUEUE_SIZE, MAX_QUEUE_SIZE);
+const isFormat = (value: unknown): boolean => (DISK_FORMATS as readonly unknown[]).includes(value);
 
-const isInteger = (value: unknown): value is number => Number.isInteger(value);
-const within = (value: unknown, from: number, to: number): value is number =>
-  isInteger(value) && value >= from && value <= to;
-const isPowerOfTwo = (n: number): boolean => (n & (n - 1)) === 0;
-const flag: Rule = ['must be true or false', (value) => typeof value === 'boolean'];
-
-const RULES: Readonly<Record<keyof BlockOptions, Rule>> = {
-  readonly: flag,
-  serial: [
-    `must be a text of at most ${ID_BYTES} bytes`,
-    (value) => typeof value === 'string' && Buffer.byteLength(value) <= ID_BYTES,
-  ],
-  blockSize: ['must be 512 or 4096', (value) => value === 512 || value === 4096],
-  queues: [`must be 1 to ${MAX_QUEUES}`, (value) => within(value, 1, MAX_QUEUES)],
-  queueSize: [
-    `must be a power of two from ${MIN_QUEUE_SIZE} to ${MAX_QUEUE_SIZE}`,
-    (value) => within(value, MIN_QUEUE_SIZE, MAX_QUEUE_SIZE) && isPowerOfTwo(value),
-  ],
-  format: [`must be ${DISK_FORMATS.join(' or ')}`, (value) => (DISK_FORMATS as readonly unknown[]).includes(value)],
-  discard: flag,
-  direct: flag,
-};
-
-/** What is wrong with them; nothing when all is well. */
-function problemsOf(given: Readonly<Record<string, unknown>>): readonly SchemaIssue[] {
-  return Object.entries(given).flatMap(([name, value]) => {
-    if (!Object.hasOwn(RULES, name)) return [{ message: 'is no option of a block device', path: [name] }];
-    const [expected, isRight] = RULES[name as keyof BlockOptions];
-    return isRight(value) ? [] : [{ message: expected, path: [name] }];
-  });
-}
-
-export const blockOptions: Schema<BlockOptions> = {
-  '~standard': {
-    version: 1,
-    vendor: 'runtime',
-    validate(value = {}) {
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-        return { issues: [{ message: 'must be an object' }] };
-      }
-      const entries = Object.entries(value).filter(([, setting]) => setting !== undefined);
-      const given = Object.fromEntries(entries) as Readonly<Record<string, unknown>>;
-      const issues = problemsOf(given);
-      return issues.length > 0 ? { issues } : { value: { ...DEFAULTS, ...given } };
-    },
+export const blockOptions: Schema<BlockOptions> = checkedOptions<BlockOptions>(
+  'block',
+  {
+    readonly: flag,
+    serial: [
+      `must be a text of at most ${ID_BYTES} bytes`,
+      (value) => typeof value === 'string' && Buffer.byteLength(value) <= ID_BYTES,
+    ],
+    blockSize: ['must be 512 or 4096', (value) => value === 512 || value === 4096],
+    queues: wholeNumber(1, MAX_QUEUES),
+    queueSize: [
+      `must be a power of two from ${MIN_QUEUE_SIZE} to ${MAX_QUEUE_SIZE}`,
+      (value) => isQueueSize(value) && isPowerOfTwo(value),
+    ],
+    format: oneOf(DISK_FORMATS),
+    backing: [
+      `must be a list of at most ${MAX_BACKING} formats`,
+      (value) => Array.isArray(value) && value.length <= MAX_BACKING && value.every(isFormat),
+    ],
+    discard: flag,
+    direct: flag,
   },
-};
+  DEFAULTS,
+  ({ format, direct, backing }) => {
+    if (format === 'raw' && backing.length > 0) return 'a raw image has no backing files';
+    if (format === 'qcow2' && direct) return 'direct I/O is for raw images';
+    return undefined;
+  },
+);
