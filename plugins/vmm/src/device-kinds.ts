@@ -1,8 +1,7 @@
 // The kinds of devices that come with this plugin. Others come from plugins that answer the hook vm/resolve-device.
 
-import { closeSync } from 'node:fs';
 import { offerOf } from '@runtime/sdk';
-import type { DeviceKind, HostHalf } from './device-kind.ts';
+import type { DeviceKind } from './device-kind.ts';
 import { adoptBlock, type BlockSource, openBlock } from './devices/block/host.ts';
 import block from './devices/block/index.ts';
 import { plan as blockPlan } from './devices/block/plan.ts';
@@ -47,15 +46,4 @@ export function builtInKind(kind: string): DeviceKind | undefined {
 
 export function builtInKinds(): readonly DeviceKind[] {
   return KINDS;
-}
-
-/** What a device process that outlived the runtime gave back: the same open files, with their locks. */
-function held(options: unknown, fds: Readonly<Record<string, number>>): HostHalf {
-  return {
-    options,
-    fds,
-    close: async () => {
-      for (const fd of Object.values(fds)) closeSync(fd);
-    },
-  };
 }
