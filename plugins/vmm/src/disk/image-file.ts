@@ -2,7 +2,7 @@
 // through the device's asynchronous I/O, not through here. Tests give a file that records what it is asked to do.
 
 import { fdatasyncSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
-import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, LinuxError, rawFallocate } from '@runtime/sdk/linux';
+import { blockDeviceSize, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, LinuxError, rawFallocate } from '@runtime/sdk/linux';
 
 /** Positions and lengths are bytes. Methods throw what the system call failed with: an error with a negative `errno`. */
 export interface ImageFile {
@@ -10,6 +10,8 @@ export interface ImageFile {
   /** For messages. */
   readonly name: string;
   size(): number;
+  /** Whether it can become larger: a block device cannot. */
+  readonly grows: boolean;
   /** @returns bytes read, fewer than asked only at the end of the file */
   read(target: Uint8Array, position: number): number;
   write(source: Uint8Array, position: number): void;
@@ -27,7 +29,11 @@ export function imageFile(fd: number, name: string): ImageFile {
   const file: ImageFile = {
     fd,
     name,
-    size: () => fstatSync(fd).size,
+    grows: fstatSync(fd).isFile(),
+    size() {
+      const stats = fstatSync(fd);
+      return stats.isBlockDevice() ? blockDeviceSize(fd) : stats.size;
+    },
     read(target, position) {
       let done = 0;
       while (done < target.length) {

@@ -108,6 +108,14 @@ export class Engine {
   drain(): void {
     if (this.#running) return;
     this.#running = true;
+    try {
+      this.#drain();
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  #drain(): void {
     for (;;) {
       const request = this.runnable.shift();
       if (request !== undefined) {
@@ -117,7 +125,6 @@ export class Engine {
       this.cycle.run();
       if (this.runnable.empty) break;
     }
-    this.#running = false;
   }
 
   /** An operation has ended. */
@@ -143,6 +150,8 @@ export class Engine {
     try {
       fn(request);
     } catch (e) {
+      // What was thrown by whoever was told the end is not ours.
+      if (!request.active) throw e;
       this.end(request, errnoOf(e));
     }
   }
@@ -156,6 +165,7 @@ export class Engine {
     }
     this.giveBackSlot(request);
     request.phase = Phase.none;
+    request.active = false;
     this.#ended(request, result);
   }
 

@@ -171,6 +171,14 @@ function prepareForWriting(file: ImageFile, header: Qcow2Header, options: OpenQc
   const image = file.name;
   if ((header.incompatible & INCOMPATIBLE_CORRUPT) !== 0n)
     throw errors.VMM_ERR_DISK_CORRUPT({ details: { image, why: 'it is marked so' } });
+  if (!file.grows)
+    throw errors.VMM_ERR_DISK_FEATURE({
+      details: {
+        image,
+        feature: 'a block device',
+        hint: 'Put the image into a file, or the disk itself on the device: raw.',
+      },
+    });
   if (header.snapshots > 0) throw errors.VMM_ERR_DISK_SNAPSHOTS({ details: { image, count: header.snapshots } });
   if (header.refcountTableClusters === 0)
     throw errors.VMM_ERR_DISK_CORRUPT({ details: { image, why: 'it has no refcount table' } });

@@ -30,6 +30,8 @@ export type Phase = (typeof Phase)[keyof typeof Phase];
 
 export class Request {
   readonly id: number;
+  /** Begun and not ended. */
+  active = false;
   kind: Kind = Kind.read;
   phase: Phase = Phase.none;
   /** What is left to do of the guest's range. */

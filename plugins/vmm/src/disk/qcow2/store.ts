@@ -138,6 +138,7 @@ export class Qcow2Store implements BlockStore {
   #begin(id: number, kind: Kind, count: number, offset: number, length: number, mayUnmap: boolean): void {
     const engine = this.#engine;
     const request = engine.requests[id] as Request;
+    request.active = true;
     request.kind = kind;
     request.phase = Phase.none;
     request.offset = offset;
