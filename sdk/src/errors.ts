@@ -154,6 +154,11 @@ export const sdkErrorTable = {
     remedy: 'runtime vm device list shows what the device has negotiated; leave out the option that needs this.',
     grpc: failedPrecondition,
   },
+  SDK_ERR_CAPTURE: {
+    message: 'this is no capture of virtqueues: {why}',
+    remedy: 'Give a file that a CaptureWriter of this version has written to its end.',
+    grpc: invalidArgument,
+  },
   SDK_ERR_VHOST_USER_CLOSED: {
     message: 'there is no vhost-user connection for {what}: {why}',
     remedy: 'Connect again; a front end that listens takes the next connection.',

@@ -19,6 +19,21 @@ export {
   type TestRuntimeOptions,
 } from './test-runtime.ts';
 export { throughMessages } from './through-messages.ts';
+export {
+  type AvailableEvent,
+  type CaptureEvent,
+  CaptureWriter,
+  parseCapture,
+  type UsedEvent,
+} from './virtio/capture.ts';
+export { captureDriver, captureVirtqueue } from './virtio/capture-record.ts';
+export {
+  type ReplayDifference,
+  type ReplayOptions,
+  type ReplayReport,
+  type ReplayTarget,
+  replayCapture,
+} from './virtio/capture-replay.ts';
 export { DrivenDevice, type DriveOptions, driveDevice } from './virtio/drive-device.ts';
 export type { Completion, DriverOptions, DriverQueue, Template } from './virtio/driver.ts';
 export { createDriverQueue } from './virtio/driver-queue.ts';
