@@ -53,3 +53,10 @@ export {
   type RequestOptions,
 } from './virtio/front-end-link.ts';
 export { createGuestRam, GuestRam, type GuestRamFile, type GuestRamRegion } from './virtio/guest-ram.ts';
+export {
+  type HostileAct,
+  HostileDriver,
+  type HostileSegment,
+  type RingPartName,
+} from './virtio/hostile.ts';
+export { type AttackOptions, attackDevice } from './virtio/hostile-guest.ts';

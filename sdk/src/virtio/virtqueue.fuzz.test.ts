@@ -7,8 +7,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { DriverOptions } from '../testing/virtio/driver.ts';
 import { createDriverQueue } from '../testing/virtio/driver-queue.ts';
+import { seededRandom } from '../testing/virtio/front-end-hostile.ts';
 import { createGuestRam, type GuestRam } from '../testing/virtio/guest-ram.ts';
-import { type HostileAct, HostileDriver, seededRandom } from '../testing/virtio/hostile.ts';
+import { type HostileAct, HostileDriver } from '../testing/virtio/hostile.ts';
 import { CarefulDevice, checkChain } from './test-programs/careful-device.ts';
 import { createVirtqueue, type VirtqueueSetup } from './virtqueue.ts';
 

@@ -32,24 +32,26 @@ export interface DriveOptions {
 export class DrivenDevice implements AsyncDisposable {
   readonly runner: DeviceRunner;
   readonly ram: GuestRam;
-  /** By index; queues that the driver has not set up are left out. */
-  readonly queues: readonly DriverQueue[];
+  /** By index; queues that the driver has not set up are left out. Others after reset(). */
+  queues: readonly DriverQueue[];
   /** What the device has logged. */
   readonly log: readonly string[];
   /** Changes of the configuration space that the driver was told of. */
   configChanges = 0;
   readonly #ownRam: boolean;
+  readonly #setUp: () => readonly DriverQueue[];
 
   constructor(parts: {
     runner: DeviceRunner;
     ram: GuestRam;
     ownRam: boolean;
-    queues: readonly DriverQueue[];
+    setUp: () => readonly DriverQueue[];
     log: readonly string[];
   }) {
     this.runner = parts.runner;
     this.ram = parts.ram;
-    this.queues = parts.queues;
+    this.#setUp = parts.setUp;
+    this.queues = parts.setUp();
     this.log = parts.log;
     this.#ownRam = parts.ownRam;
     parts.runner.link = { notifyConfigChange: () => this.configChanges++, queueBroken: () => {} };
@@ -89,6 +91,14 @@ export class DrivenDevice implements AsyncDisposable {
     return completions;
   }
 
+  /** What a driver does that begins anew: resets the device and sets its queues up once more. */
+  async reset(): Promise<void> {
+    for (const index of this.queues.keys()) await this.runner.stopQueue(index);
+    this.runner.reset();
+    for (const queue of this.queues) queue?.[Symbol.dispose]();
+    this.queues = this.#setUp();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.runner.close();
     for (const queue of this.queues) queue?.[Symbol.dispose]();
@@ -122,16 +132,19 @@ export async function driveDevice<O, S>(device: Device<O, S>, drive: DriveOption
   const ram = drive.ram instanceof Object ? drive.ram : createGuestRam(drive.ram ?? 16 * 1024 * 1024);
   const { driver = {} } = drive;
   const bits = ringBits(driver);
-  runner.setFeatures(bits | (drive.features ?? runner.features & ~(0x3_ffffn << 24n)));
   const indexes = drive.queues ?? runner.queueSizes.map((_, index) => index);
-  const queues: DriverQueue[] = [];
-  for (const index of indexes) {
-    const size = Math.min(driver.size ?? 64, runner.queueSizes[index] ?? 0);
-    const queue = createDriverQueue(ram, { ...driver, size });
-    queues[index] = queue;
-    runner.startQueue({ setup: queue.setup({ index }), kick: queue.kickFd });
-  }
-  return new DrivenDevice({ runner, ram, ownRam: !(drive.ram instanceof Object), queues, log });
+  const setUp = (): readonly DriverQueue[] => {
+    runner.setFeatures(bits | (drive.features ?? runner.features & ~(0x3_ffffn << 24n)));
+    const queues: DriverQueue[] = [];
+    for (const index of indexes) {
+      const size = Math.min(driver.size ?? 64, runner.queueSizes[index] ?? 0);
+      const queue = createDriverQueue(ram, { ...driver, size });
+      queues[index] = queue;
+      runner.startQueue({ setup: queue.setup({ index }), kick: queue.kickFd });
+    }
+    return queues;
+  };
+  return new DrivenDevice({ runner, ram, ownRam: !(drive.ram instanceof Object), setUp, log });
 }
 
 function ringBits({ packed, indirect, eventIdx, inOrder }: DriverOptions): bigint {

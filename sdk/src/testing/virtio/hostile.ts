@@ -4,20 +4,7 @@
 import { signalEventfd } from '../../linux/eventfd.ts';
 import { DESC_F_AVAIL, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_USED, DESC_F_WRITE } from '../../virtio/constants.ts';
 import type { DriverQueue } from './driver.ts';
-
-/** A whole number from 0 to `below` − 1. */
-export type Random = (below: number) => number;
-
-/** The same numbers for the same seed. (mulberry32, a public-domain generator by Tommy Ettinger.) */
-export function seededRandom(seed: number): Random {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
+import type { Random } from './front-end-hostile.ts';
 
 /** One descriptor of a chain. Address as [low, high] halves, so that each u64 can be written down. */
 export interface HostileSegment {
@@ -45,7 +32,10 @@ export type HostileAct =
 const TWO_32 = 0x1_0000_0000;
 const BUFFERS = 0x1_0000;
 
-/** Plays acts on the ring of a driver, whose own bookkeeping is of no use afterwards: set the queue up anew. */
+/**
+ * Plays acts on the ring of a driver, whose own bookkeeping is of no use afterwards: set the queue up anew.
+ * The memory of the ring must not be freed before this is disposed of.
+ */
 export class HostileDriver implements Disposable {
   readonly #driver: DriverQueue;
   readonly #size: number;
@@ -86,6 +76,15 @@ export class HostileDriver implements Disposable {
     }
     if (kind < 14) return { do: 'jump', by: pick(random, [0, 1, 2, this.#size, this.#size + 1, 0x8000, 0xffff]) };
     return { do: 'kick' };
+  }
+
+  /** Makes a request available that begins as the device expects, and goes on as it likes. */
+  request(bytes: Uint8Array, random: Random): void {
+    const [low, high] = this.#inBuffers(random);
+    this.#driver.ram.bytes(low + high * TWO_32, Math.min(bytes.length, 512)).set(bytes.subarray(0, 512));
+    const first = { address: [low, high], length: bytes.length, flags: DESC_F_NEXT, next: 1 } as const;
+    const rest = this.#segments(random).map((segment) => ({ ...segment, next: segment.next + 1 }));
+    this.apply({ do: 'chain', at: random(this.#size), segments: [first, ...rest] });
   }
 
   #segments(random: Random): HostileSegment[] {

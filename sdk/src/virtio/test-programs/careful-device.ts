@@ -1,7 +1,7 @@
 // A device that does something with each chain, and checks that what it was given is memory of the guest.
 
 import { expect } from 'vitest';
-import type { Random } from '../../testing/virtio/hostile.ts';
+import type { Random } from '../../testing/virtio/front-end-hostile.ts';
 import type { Chain } from '../chain.ts';
 import type { GuestMemory } from '../guest-memory.ts';
 import type { Virtqueue } from '../virtqueue.ts';
