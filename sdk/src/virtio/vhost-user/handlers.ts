@@ -75,13 +75,17 @@ export function createHandlers(session: Session): Handlers {
     a.guestAddress === b.guestAddress && a.userAddress === b.userAddress && a.size === b.size;
 
   return {
-    GET_FEATURES: () => session.offered,
+    GET_FEATURES() {
+      session.asked = true;
+      return session.offered;
+    },
 
     async SET_FEATURES(features) {
       const unknown = features & ~session.offered;
       if (unknown !== 0n) throw refused('SET_FEATURES', `0x${unknown.toString(16)} was not offered`);
       const changed = (features ^ session.features) & ~TRANSPORT_FEATURES;
       if (changed !== 0n && rings.running > 0) throw refused('SET_FEATURES', 'queues run');
+      if ((features & bit(VhostFeature.protocolFeatures)) !== 0n && !session.asked) session.goOn();
       const logChanged = ((features ^ session.features) & bit(VhostFeature.logAll)) !== 0n;
       const change = (): void => {
         session.features = features;
@@ -221,6 +225,7 @@ export function createHandlers(session: Session): Handlers {
         throw refused('SET_PROTOCOL_FEATURES', 'in-band notifications need the channel and acknowledgements');
       }
       session.protocol = features;
+      session.asked = true;
     },
 
     GET_QUEUE_NUM: () => BigInt(device.queueCount),

@@ -474,3 +474,13 @@ test('leaves nothing behind when the front end goes away', async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   expect(readdirSync('/proc/self/fd').length).toBe(before);
 });
+
+test('a front end that comes back may go on with what it negotiated before', async () => {
+  const { link } = connect();
+  await link.request('SET_FEATURES', PROTOCOL_FEATURES);
+  expect((await link.request('GET_STATUS', undefined)).value).toBe(0n);
+  const { link: careful } = connect();
+  await careful.request('GET_FEATURES', undefined);
+  await careful.request('SET_FEATURES', PROTOCOL_FEATURES);
+  await expect(careful.request('GET_STATUS', undefined)).rejects.toThrow();
+});

@@ -76,6 +76,8 @@ export class Session implements VringHost {
   /** Accepted by it. */
   features = 0n;
   protocol = 0n;
+  /** The front end has begun to negotiate on this connection. */
+  asked = false;
   status = 0;
   regions: readonly MappedRegion[] = [];
   memory: GuestMemory = GuestMemory.EMPTY;
@@ -100,6 +102,14 @@ export class Session implements VringHost {
     if (options.net?.sendRarp !== undefined) names.push('rarp');
     this.offeredProtocol = featureBits(names);
     this.rings = new Vrings(this);
+  }
+
+  /**
+   * The front end takes this for the one it negotiated with before, as QEMU 7.2 does for a vhost-user-rng that comes
+   * back: what is offered is the same, and what of it was accepted is not told again.
+   */
+  goOn(): void {
+    this.protocol = this.offeredProtocol & ~featureBits(['inbandNotifications']);
   }
 
   negotiated(feature: ProtocolFeatureName): boolean {
