@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { definePlugin, type ProcessSupervisor } from '@runtime/sdk';
 import { addCommands } from './cli/index.ts';
 import { vmmConfig } from './config.ts';
-import { machine, resolveDevice, vms } from './contract.ts';
-import { builtInKind } from './device-kinds.ts';
+import { listDevices, machine, resolveDevice, vms } from './contract.ts';
+import { builtInKind, builtInKinds } from './device-kinds.ts';
 import { DeviceManager } from './device-manager.ts';
 import { bootFiles } from './machine/boot-files.ts';
 import { KvmProbe } from './machine/qemu/kvm-probe.ts';
@@ -51,7 +51,10 @@ export default definePlugin({
     });
     ctx.provide(vms, manager);
     ctx.provide(machine, qemu);
-    addCommands(ctx.commands, manager);
+    addCommands(ctx.commands, manager, async () => {
+      const offers = await ctx.hooks.call(listDevices, builtInKinds());
+      return offers.map(({ kind, type, module }) => ({ kind, type, module: module.file }));
+    });
     await manager.adoptAll();
     return {
       // Its presence makes the plugin replaceable while VMs run: the new code takes them over as the next runtime would.

@@ -115,7 +115,7 @@ function convert(text: string, schema: z.ZodType): unknown {
 }
 
 /** Of options whose schema is elsewhere: what looks like a number or a flag is one. */
-function guessed(values: Readonly<Record<string, OptionValue>>): Values {
+export function guessed(values: Readonly<Record<string, OptionValue>>): Values {
   const any = z.union([z.number(), z.boolean()]);
   return Object.fromEntries(
     Object.entries(values).map(([key, value]) => [

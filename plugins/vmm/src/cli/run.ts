@@ -2,9 +2,9 @@
 
 import { type CommandIo, type CommandRegistry, isRuntimeError } from '@runtime/sdk';
 import type { MachineExit, VmDescription, Vms } from '../contract.ts';
-import { ensureDefaultGuest } from '../image/index.ts';
 import { runConsole } from './console-session.ts';
 import { EXIT_CHECK_FAILED, EXIT_CODES, EXIT_INVALID } from './exit-codes.ts';
+import { prepareGuest } from './prepare-guest.ts';
 import { describeRun, RUN_SPEC } from './run-options.ts';
 import { CheckReader } from './self-check.ts';
 
@@ -27,18 +27,6 @@ export function addRun(commands: CommandRegistry, vms: Vms): void {
     const isCheck = kernel === undefined && !io.terminal.isTTY;
     return isCheck ? selfCheck(vms, description, io, signal) : interactive(vms, description, io, signal);
   });
-}
-
-/** Packages are downloaded once; later it takes no time. */
-async function prepareGuest(io: CommandIo): Promise<void> {
-  let told: Promise<void> = Promise.resolve();
-  await ensureDefaultGuest({
-    onProgress: ({ what, done, total }) => {
-      const fraction = done === undefined || total === undefined ? undefined : done / total;
-      told = told.then(() => io.progress(what, fraction));
-    },
-  });
-  await told;
 }
 
 async function interactive(vms: Vms, description: VmDescription, io: CommandIo, signal: AbortSignal): Promise<number> {
