@@ -8,17 +8,9 @@ const LAST_EPHEMERAL = 0x7fff_ffff;
 
 export class ConnectionTable {
   size = 0;
-  readonly #byGuestPort = new Map<number, Map<number, Connection>>();
-  #nextPort: number;
-
-  constructor(nextPort: number = FIRST_EPHEMERAL) {
-    this.#nextPort = nextPort;
-  }
-
   /** The ephemeral port that is tried next. */
-  get nextPort(): number {
-    return this.#nextPort;
-  }
+  nextPort: number = FIRST_EPHEMERAL;
+  readonly #byGuestPort = new Map<number, Map<number, Connection>>();
 
   get(hostPort: number, guestPort: number): Connection | undefined {
     return this.#byGuestPort.get(guestPort)?.get(hostPort);
@@ -46,8 +38,8 @@ export class ConnectionTable {
   freePort(guestPort: number): number {
     const ports = this.#byGuestPort.get(guestPort);
     for (;;) {
-      const port = this.#nextPort;
-      this.#nextPort = port === LAST_EPHEMERAL ? FIRST_EPHEMERAL : port + 1;
+      const port = this.nextPort;
+      this.nextPort = port === LAST_EPHEMERAL ? FIRST_EPHEMERAL : port + 1;
       if (!ports?.has(port)) return port;
     }
   }
