@@ -81,7 +81,7 @@ export class GuestMemory {
 
   #search(guestAddress: number, length: number): MemoryRegion | undefined {
     const region = this.at(guestAddress);
-    if (region === undefined || length > region.size - (guestAddress - region.guestAddress)) return undefined;
+    if (region === undefined || !(length <= region.size - (guestAddress - region.guestAddress))) return undefined;
     this.#hit = region;
     return region;
   }
@@ -94,9 +94,9 @@ export class GuestMemory {
     while (low <= high) {
       const middle = (low + high) >>> 1;
       const region = regions[middle] as MemoryRegion;
-      if (guestAddress < region.guestAddress) high = middle - 1;
-      else if (guestAddress >= region.guestAddress + region.size) low = middle + 1;
-      else return region;
+      if (!(guestAddress >= region.guestAddress)) high = middle - 1;
+      else if (guestAddress < region.guestAddress + region.size) return region;
+      else low = middle + 1;
     }
     return undefined;
   }
