@@ -176,6 +176,19 @@ export const vmmErrorTable = {
     grpc: failedPrecondition,
   },
 
+  // Network
+  VMM_ERR_NET_REQUEST: {
+    message: '{what} of a network device was refused: {why}',
+    remedy: 'runtime vm device list shows the devices; "link" takes up, true or false.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  VMM_ERR_NET_BACKEND: {
+    message: '{backend} cannot be used for device {device}: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+
   // Sockets between guest and host
   VMM_ERR_VSOCK_PORT: {
     message: 'vsock has no port {port}',

@@ -42,6 +42,7 @@ export { pidfdGetfd, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
 export { onReadable, POLL, pollFds, pollOne, waitReadable } from './poll.ts';
 export { setChildSubreaper, setNoNewPrivileges, setParentDeathSignal } from './prctl.ts';
 export {
+  copyMemory,
   ERRNO,
   errnoName,
   FALLOC_KEEP_SIZE,
@@ -68,6 +69,7 @@ export {
   rawWritev,
 } from './raw-io.ts';
 export { blockSignals, readSignal, type SignalInfo, signalfd } from './signalfd.ts';
+export { seekData, seekHole } from './seek.ts';
 export { peerCredentials } from './socket-credentials.ts';
 export {
   type SocketOption,

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { mapAnonymous } from './mapping.ts';
 import { memfdCreate } from './memfd.ts';
 import {
+  copyMemory,
   errnoName,
   FALLOC_KEEP_SIZE,
   FALLOC_PUNCH_HOLE,
@@ -89,4 +90,12 @@ test('holes are punched', () => {
 
 test('errors have their names, with either sign', () => {
   expect([errnoName(5), errnoName(-5), errnoName(9999)]).toEqual(['EIO', 'EIO', 'E9999']);
+});
+
+test('memory is copied by address, also onto itself', () => {
+  const { mapping, bytes, address } = memory();
+  bytes.write('abcdef', 0);
+  copyMemory(address + 2, address, 4);
+  expect(bytes.toString('latin1', 0, 6)).toBe('ababcd');
+  mapping[Symbol.dispose]();
 });
