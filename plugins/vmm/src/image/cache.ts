@@ -52,6 +52,9 @@ export async function ensureMade(path: string, make: (at: string) => Promise<voi
   try {
     await make(at);
     publish(at, path);
+  } catch (e) {
+    // Whoever was quicker may have removed what both made it of.
+    if (!existsSync(path)) throw e;
   } finally {
     rmSync(at, { recursive: true, force: true });
   }

@@ -47,7 +47,7 @@ const BASE: readonly string[] = [
 /** Packages are looked up again after this long, in ms. */
 const LOCK_FRESH_MS = 30 * 24 * 3_600_000;
 /** A change of how an image is made of its packages. */
-const RECIPE = 2;
+const RECIPE = 3;
 
 interface Lock {
   readonly resolvedAt: number;
@@ -148,7 +148,8 @@ async function register(deb: string, name: string, tree: string, info: string): 
   const folder = temporaryBeside(join(info, 'x'));
   await extractControl(deb, folder);
   for (const part of readdirSync(folder)) {
-    if (part === 'control') continue;
+    // Triggers would run, for all packages at once, when a guest installs its first one.
+    if (part === 'control' || part === 'triggers') continue;
     const content = readFileSync(join(folder, part));
     writeFileSync(`${base}.${part}`, content, { mode: /^(pre|post)(inst|rm)$/.test(part) ? 0o755 : 0o644 });
   }
@@ -172,7 +173,7 @@ function configure(tree: string): void {
   write('etc/hostname', 'guest\n');
   write(
     'etc/apt/apt.conf.d/50guest',
-    'APT::Sandbox::User "root";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\n',
+    'APT::Sandbox::User "root";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\nDpkg::Use-Pty "0";\n',
   );
   // The format in which the names in info say the architecture where they have to.
   write('var/lib/dpkg/info/format', '1\n');
@@ -183,6 +184,7 @@ function configure(tree: string): void {
   const authorities = join(tree, 'usr/share/ca-certificates/mozilla');
   if (existsSync(authorities)) {
     const all = readdirSync(authorities).sort();
+    write('etc/ca-certificates.conf', all.map((name) => `mozilla/${name}\n`).join(''));
     write('etc/ssl/certs/ca-certificates.crt', Buffer.concat(all.map((name) => readFileSync(join(authorities, name)))));
   }
   for (const folder of ['proc', 'sys', 'dev', 'run', 'tmp', 'mnt', 'root'])

@@ -52,8 +52,10 @@ export async function run(tool: Tool, args: readonly string[], options: RunOptio
   let complaint = '';
   child.stdout.on('data', (chunk: Buffer) => {
     size += chunk.length;
-    if (size > limit) child.kill('SIGKILL');
-    else output.push(chunk);
+    if (size <= limit) return void output.push(chunk);
+    child.kill('SIGKILL');
+    // Whatever it started may hold the other end, and would never notice.
+    child.stdout.destroy();
   });
   child.stderr.on('data', (chunk: Buffer) => {
     complaint = (complaint + chunk.toString()).slice(-COMPLAINT_BYTES);
