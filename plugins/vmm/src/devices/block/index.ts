@@ -4,13 +4,13 @@
 import { defineDevice } from '@runtime/sdk/virtio';
 import { BlockDevice, type BlockState } from './block-device.ts';
 import { configOf, featuresOf } from './config-layout.ts';
-import { geometryOf } from './open-store.ts';
-import { type BlockOptions, blockOptions } from './options.ts';
+import { geometryOf, loadingOptions } from './open-store.ts';
+import type { BlockOptions } from './options.ts';
 
 export default defineDevice<BlockOptions, BlockState>({
   name: 'block',
   type: 'block',
-  options: blockOptions,
+  options: loadingOptions,
   queues: (options) =>
     Array.from({ length: options.queues }, (_, i) => ({ name: `request${i}`, size: options.queueSize })),
   features: featuresOf,
