@@ -8,6 +8,7 @@ import { errors } from '../errors.ts';
 import { watch } from '../linux/watch.ts';
 import type { BackendDevice, QueueStart } from './backend-device.ts';
 import { DeviceConfigSpace, MAX_CONFIG_BYTES } from './config-space.ts';
+import type { VirtioDeviceName } from './constants.ts';
 import type { AnyDevice, ControlMessage, DeviceContext, DeviceInstance, DeviceLog, DeviceStats } from './device.ts';
 import { COMMON_FEATURES, featureMask } from './device-features.ts';
 import type { IoEngine } from './device-io.ts';
@@ -90,6 +91,10 @@ export class DeviceRunner implements BackendDevice {
       start.io,
     );
     this.#generation = this.#setUp(device, undefined);
+  }
+
+  get type(): VirtioDeviceName {
+    return this.#start.device.type;
   }
 
   /** For `runtime vm inspect`. */

@@ -16,6 +16,12 @@ import { loadDevice } from './device-module.ts';
 /** How long a stopping device may finish what is outstanding, in ms. */
 const STOP_MS = 2_000;
 
+/**
+ * Devices whose front end in QEMU goes on after a reconnect as if nothing had happened (hw/virtio/vhost-user-rng.c and its
+ * like): of regions given one by one it believes that they are there still, and only a whole table is sent again.
+ */
+const FORGOTTEN: ReadonlySet<string> = new Set(['rng', 'i2c', 'gpio']);
+
 export class DeviceHost {
   readonly #listener: number;
   readonly #exit: (code: number) => void;
@@ -111,7 +117,10 @@ export class DeviceHost {
       throw this.#error('needs one socket to connect to the machine');
     }
     const old = this.#backend;
-    const backend = new VhostUserBackend(fd, runner, { log: processLog(this.#id) });
+    const backend = new VhostUserBackend(fd, runner, {
+      log: processLog(this.#id),
+      ...(FORGOTTEN.has(runner.type) ? { limits: { memorySlots: 0 } } : {}),
+    });
     this.#backend = backend;
     const begin = (): void => {
       runner.link = backend;

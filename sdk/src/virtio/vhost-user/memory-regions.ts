@@ -14,6 +14,9 @@ export interface MappedRegion {
   readonly sealed: boolean;
 }
 
+/** Bytes of one region: 512 mappings of 4 GiB. */
+const MAX_REGION = 2 ** 41;
+
 /**
  * Maps a region and closes `fd`. The file must hold all of it.
  * @throws SDK_ERR_VHOST_USER_REFUSED, LinuxError
@@ -28,6 +31,7 @@ export function mapRegion(request: string, description: RegionDescription, fd: n
     if (size === 0 || mmapOffset + size > status.size) {
       throw refuse(`${size} bytes at offset ${mmapOffset} are not in a file of ${status.size}`);
     }
+    if (size > MAX_REGION) throw refuse(`${size} bytes are more than ${MAX_REGION}`);
     // The offset of a mapping is a multiple of the file's page size, which is that of its huge pages.
     const page = Math.max(PAGE_SIZE, status.blksize);
     const specs: MemoryRegionSpec[] = [];

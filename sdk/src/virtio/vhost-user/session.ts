@@ -20,7 +20,7 @@ import type { StateTransfer } from './state-transfer.ts';
 import { type VringHost, Vrings } from './vrings.ts';
 
 export interface VhostUserLimits {
-  /** Regions that ADD_MEM_REG may add up to; default 64. */
+  /** Regions that ADD_MEM_REG may add up to; default 64. With 0 regions are not offered to come one by one. */
   readonly memorySlots?: number;
   /** Bytes of device state that are taken; default 64 MiB. */
   readonly stateBytes?: number;
@@ -59,7 +59,6 @@ const ALWAYS: readonly ProtocolFeatureName[] = [
   'backendSendFd',
   'inflightShmfd',
   'resetDevice',
-  'configureMemSlots',
   'status',
   'deviceState',
 ];
@@ -95,6 +94,7 @@ export class Session implements VringHost {
     this.stateBytes = options.limits?.stateBytes ?? 64 * 2 ** 20;
     this.offered = device.features | TRANSPORT_FEATURES;
     const names = [...ALWAYS];
+    if (this.memorySlots > 0) names.push('configureMemSlots');
     if (device.configSize > 0) names.push('config');
     if (options.inband === true) names.push('inbandNotifications');
     if (options.sharedMemory !== undefined && options.sharedMemory.length > 0) names.push('shmem');
