@@ -31,7 +31,12 @@ interface Running {
   failed: boolean;
 }
 
-const isDone = ({ queue, failed }: Running): boolean => failed || queue.broken !== undefined || queue.outstanding === 0;
+/**
+ * Nothing more can come of the queue. What a broken one has outstanding may never end, but the kernel must have let go of
+ * the memory of the guest, which may be unmapped next.
+ */
+const isDone = ({ queue, failed }: Running, io: IoEngine): boolean =>
+  queue.outstanding === 0 || ((failed || queue.broken !== undefined) && io.inFlight === 0);
 
 export interface LoopClient {
   process(queue: Virtqueue): void;
@@ -87,7 +92,7 @@ export class DeviceLoop {
     running.draining = true;
     running.watch?.[Symbol.dispose]();
     this.#client.stopping(running.face);
-    await this.#idle(() => isDone(running));
+    await this.#idle(() => isDone(running, this.#io));
     this.#queues[index] = undefined;
     this.#changed();
     return running.queue;
@@ -101,7 +106,7 @@ export class DeviceLoop {
   /** Takes nothing more from any queue and ends when nothing is outstanding. */
   async pause(): Promise<void> {
     this.#paused = true;
-    await this.#idle(() => this.#io.inFlight === 0 && this.#running.every(isDone));
+    await this.#idle(() => this.#io.inFlight === 0 && this.#running.every((one) => isDone(one, this.#io)));
   }
 
   /** No turn follows. The rings and descriptors may be gone afterwards. */
