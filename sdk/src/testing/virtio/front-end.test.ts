@@ -1,5 +1,7 @@
-import { readdirSync } from 'node:fs';
+import { closeSync, readdirSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
+import { mapFile } from '../../linux/mapping.ts';
+import { memfdCreate } from '../../linux/memfd.ts';
 import { socketPair } from '../../linux/unix-socket.ts';
 import { VhostUserBackend } from '../../virtio/vhost-user/back-end.ts';
 import type { DriverOptions } from './driver.ts';
@@ -109,6 +111,40 @@ test('the configuration space, and what the back end asks', async () => {
   expect(frontEnd.broken(0)).toBe(false);
   backend.queueBroken(0);
   expect(frontEnd.broken(0)).toBe(true);
+});
+
+test.each([false, true])('pages that the device writes are in the log (packed: %s)', async (packed) => {
+  const { frontEnd } = await connect(new EchoDevice(), { queues: [{ packed, size: 8 }] });
+  const queue = frontEnd.queue(0);
+  const fd = memfdCreate('log', { size: 4096 });
+  using log = mapFile(fd, 4096);
+  const bits = new Uint8Array(log.buffer);
+  const isDirty = (address: number): boolean => ((bits[address >> 15] as number) & (1 << ((address >> 12) & 7))) !== 0;
+  await frontEnd.link.request('SET_LOG_BASE', { size: 4096, offset: 0 }, { fds: [fd] });
+  closeSync(fd);
+  const echo = async (): Promise<number> => {
+    const guest = frontEnd.ram.alloc(8192, 4096);
+    const template = queue.template(
+      [
+        [guest, 4096],
+        [guest + 4096, 4096],
+      ],
+      1,
+    );
+    if (template === undefined || !queue.submit(template)) throw new Error('the ring is full');
+    await frontEnd.exchange(0, 1);
+    queue.release(template);
+    return guest;
+  };
+  await echo();
+  expect(bits.every((byte) => byte === 0)).toBe(true);
+  await frontEnd.link.request('SET_FEATURES', frontEnd.features | (1n << 26n));
+  const guest = await echo();
+  expect([guest, guest + 4096, packed ? queue.desc : queue.device].map(isDirty)).toEqual([false, true, true]);
+  await frontEnd.link.request('SET_FEATURES', frontEnd.features);
+  bits.fill(0);
+  await echo();
+  expect(bits.every((byte) => byte === 0)).toBe(true);
 });
 
 test('leaves no descriptor behind', async () => {
