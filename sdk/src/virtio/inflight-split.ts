@@ -96,7 +96,10 @@ export class SplitInflight {
     this.#u16[USED_IDX_AT] = usedIdx;
   }
 
-  /** The ring was stopped with nothing outstanding, and what the region says of it is of no use to the next one. */
+  /**
+   * The front end was told the base of the ring (VHOST_USER_GET_VRING_BASE), or resets the device: nothing is in flight,
+   * and the next ring may begin elsewhere.
+   */
   forget(): void {
     this.#u16[VERSION_AT] = 0;
   }

@@ -79,21 +79,60 @@ describe.each(formats)('%s', (_name, options) => {
     expect(second.flush()).toBe(false);
   });
 
-  test('after a clean stop the region is blank, and the base counts', () => {
-    const bench = new Bench(options);
-    const first = bench.queue();
+  /** Five requests, one after the other. */
+  const serveFive = (bench: Bench, queue: Virtqueue): void => {
     for (let i = 0; i < 5; i += 1) {
       bench.driver.add([Uint8Array.of(i)], [1]);
       bench.driver.kick();
-      first.push(first.pop()?.head as number, 0);
-      first.flush();
+      queue.push(queue.pop()?.head as number, 0);
+      queue.flush();
       expect(bench.driver.used()).toHaveLength(1);
     }
+  };
+
+  test('a back end that has lost its front end goes on where it was, whatever the base', () => {
+    const bench = new Bench(options);
+    const first = bench.queue();
+    serveFive(bench, first);
+    first.stop();
+    serveFive(bench, bench.queue());
+  });
+
+  test('after the base was told, it counts', () => {
+    const bench = new Bench(options);
+    const first = bench.queue();
+    serveFive(bench, first);
     const base = first.stop();
-    const second = bench.queue({ base });
-    bench.driver.add([Uint8Array.of(9)], [1]);
+    InflightRegion.queue(bench.region, 0, 0, SIZE, options.packed === true).forget();
+    serveFive(bench, bench.queue({ base }));
+
+    // As after a reset of this queue: the ring is new.
+    bench.driver[Symbol.dispose]();
+    InflightRegion.queue(bench.region, 0, 0, SIZE, options.packed === true).forget();
+    const driver = createDriverQueue(bench.ram, { size: SIZE, ...options });
+    open.push(driver);
+    const inflight = InflightRegion.queue(bench.region, 0, 0, SIZE, options.packed === true);
+    const queue = createVirtqueue(driver.setup({ inflight }));
+    driver.add([Uint8Array.of(9)], [1]);
+    driver.kick();
+    expect(queue.pop()?.readU8(0)).toBe(9);
+  });
+
+  test('after the end nothing is written any more', () => {
+    const bench = new Bench(options);
+    bench.driver.add([Uint8Array.of(1)], [1]);
+    bench.driver.add([Uint8Array.of(2)], [1]);
     bench.driver.kick();
-    expect(second.pop()?.readU8(0)).toBe(9);
+    const queue = bench.queue();
+    const head = queue.pop()?.head as number;
+    queue.stop();
+    const before = bench.ram.bytes(0x1000, 0x2000).slice();
+    queue.push(head, 0);
+    expect([queue.flush(), queue.pop(), queue.enableNotifications()]).toEqual([false, undefined, true]);
+    queue.disableNotifications();
+    expect(bench.ram.bytes(0x1000, 0x2000)).toEqual(before);
+    const next = bench.queue();
+    expect([next.pop()?.readU8(0), next.pop()?.readU8(0)]).toEqual([1, 2]);
   });
 
   test('each chain is completed once, wherever the back ends are killed', () => {

@@ -78,6 +78,8 @@ export class PackedQueue implements Virtqueue {
   /** Why the chain taken last is not sound. */
   #unsound: string | undefined;
 
+  #stopped: boolean = false;
+
   readonly #interrupter: Interrupter;
   readonly #order: CompletionOrder | undefined;
   readonly #log: WrittenLog | undefined;
@@ -149,6 +151,7 @@ export class PackedQueue implements Virtqueue {
   }
 
   pop(): Chain | undefined {
+    if (this.#stopped) return undefined;
     const chain = this.#chain;
     for (let refused = 0; refused < this.size; refused += 1) {
       const token = this.#resubmit.length > 0 ? this.#takeAgain(chain) : this.#take(chain);
@@ -284,6 +287,8 @@ export class PackedQueue implements Virtqueue {
   #giveBack(token: number, written: number): void {
     this.outstanding -= 1;
     this.#state[token] = PUSHED;
+    // The ring is another's already.
+    if (this.#stopped) return;
     this.#log?.mark(token, written);
     const order = this.#order;
     if (order === undefined) {
@@ -301,6 +306,7 @@ export class PackedQueue implements Virtqueue {
   }
 
   flush(): boolean {
+    if (this.#stopped) return false;
     const batched = this.#batched;
     if (batched === 0) return this.#interrupter.owed && this.#interrupter.send();
     if (this.#inflight === undefined) this.#publishBatch(batched);
@@ -382,8 +388,8 @@ export class PackedQueue implements Virtqueue {
   }
 
   enableNotifications(): boolean {
+    if (this.#stopped || this.broken !== undefined) return true;
     if (this.#resubmit.length > 0) return false;
-    if (this.broken !== undefined) return true;
     const where = this.#availSlot | (this.#availWrap << 15);
     const word = this.#eventIdx ? (RING_EVENT_DESC << 16) | where : RING_EVENT_ENABLE << 16;
     // A full barrier: pairs with the driver, which stores the flags of a descriptor before it looks whether a kick is
@@ -394,6 +400,7 @@ export class PackedQueue implements Virtqueue {
   }
 
   disableNotifications(): void {
+    if (this.#stopped) return;
     Atomics.store(this.#deviceEvent, 0, RING_EVENT_DISABLE << 16);
     this.#log?.log.mark(this.#device, 4);
   }
@@ -406,7 +413,7 @@ export class PackedQueue implements Virtqueue {
 
   stop(): number {
     this.flush();
-    if (this.outstanding === 0 && this.#resubmit.length === 0) this.#inflight?.forget();
+    this.#stopped = true;
     return this.base();
   }
 

@@ -68,6 +68,8 @@ export class SplitQueue implements Virtqueue {
   readonly #batch: Uint16Array;
   #batched: number = 0;
 
+  #stopped: boolean = false;
+
   readonly #interrupter: Interrupter;
   readonly #order: CompletionOrder | undefined;
   readonly #log: WrittenLog | undefined;
@@ -124,6 +126,7 @@ export class SplitQueue implements Virtqueue {
   }
 
   pop(): Chain | undefined {
+    if (this.#stopped) return undefined;
     const chain = this.#chain;
     for (let refused = 0; refused < this.size; refused += 1) {
       const head = this.#take();
@@ -240,6 +243,8 @@ export class SplitQueue implements Virtqueue {
   #giveBack(head: number, written: number): void {
     this.outstanding -= 1;
     this.#state[head] = PUSHED;
+    // The ring is another's already.
+    if (this.#stopped) return;
     this.#log?.mark(head, written);
     const order = this.#order;
     if (order === undefined) {
@@ -262,6 +267,7 @@ export class SplitQueue implements Virtqueue {
   }
 
   flush(): boolean {
+    if (this.#stopped) return false;
     const batched = this.#batched;
     if (batched === 0) return this.#interrupter.owed && this.#interrupter.send();
     // Release: pairs with the driver's load of the used index, after which it reads the entries and what was written to
@@ -290,8 +296,8 @@ export class SplitQueue implements Virtqueue {
   }
 
   enableNotifications(): boolean {
+    if (this.#stopped || this.broken !== undefined) return true;
     if (this.#resubmit.length > 0) return false;
-    if (this.broken !== undefined) return true;
     // A full barrier follows either store: pairs with the driver, which stores its index before it looks whether a kick
     // is wanted. If it looked too early, we see its index now.
     if (this.#eventIdx) {
@@ -306,7 +312,7 @@ export class SplitQueue implements Virtqueue {
 
   disableNotifications(): void {
     // With the event index there is nothing to do: avail_event stays behind, and is passed once in 2^16 entries.
-    if (this.#eventIdx) return;
+    if (this.#eventIdx || this.#stopped) return;
     Atomics.store(this.#used16, FLAGS, USED_F_NO_NOTIFY);
     this.#log?.log.mark(this.#device, 2);
   }
@@ -317,7 +323,7 @@ export class SplitQueue implements Virtqueue {
 
   stop(): number {
     this.flush();
-    if (this.outstanding === 0 && this.#resubmit.length === 0) this.#inflight?.forget();
+    this.#stopped = true;
     return this.base();
   }
 

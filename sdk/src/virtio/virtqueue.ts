@@ -84,8 +84,8 @@ export interface Virtqueue {
   /** As VHOST_USER_GET_VRING_BASE answers it. Outstanding chains count as taken. */
   base(): number;
   /**
-   * The end of the use of this object: publishes what was pushed and returns `base()`. With nothing outstanding, the
-   * inflight region is left blank, so that the next base counts.
+   * The end: publishes what was pushed and returns `base()`. Nothing is popped or written to the ring afterwards; what was
+   * outstanding stays so in the inflight region, and may still be pushed, to no effect.
    */
   stop(): number;
   /** −1: none. An interrupt that is owed is sent at once. */

@@ -191,6 +191,8 @@ export function createHandlers(session: Session): Handlers {
       ring.started = false;
       ring.broken = undefined;
       ring.answeredBase = ring.base;
+      // From here on the base counts, which may be another one after the driver has reset the ring.
+      session.inflight(index)?.forget();
       return { index, num: ring.base };
     },
 

@@ -183,6 +183,7 @@ export class Session implements VringHost {
     for (const ring of this.rings.all) {
       closeFds([ring.kick]);
       Object.assign(ring, { kick: -1, started: false, enabled: false, broken: undefined, answeredBase: undefined });
+      this.inflight(ring.index)?.forget();
     }
     this.features &= TRANSPORT_FEATURES;
     this.status = 0;
