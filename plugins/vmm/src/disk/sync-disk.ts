@@ -123,6 +123,13 @@ export class SyncDisk implements Disposable {
     return resized;
   }
 
+  /** What lies beyond the new end is given back. */
+  shrink(capacity: number): void {
+    this.discard(capacity, this.size - capacity);
+    this.flush();
+    this.store.shrunk(capacity);
+  }
+
   /** Leaves the image as it should be left. It can still be used. */
   settle(): void {
     this.store.settle();

@@ -113,6 +113,13 @@ export class Qcow2Store implements BlockStore {
     }
   }
 
+  /** Cuts the disk off; nothing is in flight, and operations end at once. @param capacity bytes, at most what it has */
+  shrunk(capacity: number): void {
+    const { image } = this.#engine;
+    image.setSize(capacity);
+    this.#engine.limit = capacity;
+  }
+
   settle(): void {
     this.#engine.settle();
   }
