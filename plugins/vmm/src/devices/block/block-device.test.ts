@@ -198,6 +198,17 @@ describe('what the disk says of itself', () => {
     expect(Buffer.compare(data, Buffer.concat([content.subarray(0, 1000), Buffer.alloc(24)]))).toBe(0);
     expect(Buffer.compare(rig.read(1, 512).data.subarray(488), Buffer.alloc(24))).toBe(0);
   });
+
+  test('so it does past the page cache, where nothing can be read from within a sector on', () => {
+    writeFileSync(path, content.subarray(0, 1000));
+    using rig = new BlockRig(fd);
+    rig.io.intercept = ({ name, offset }) => (name.startsWith('read') && offset % 512 !== 0 ? -22 : undefined);
+    const { status, data } = rig.read(0, 1024);
+    expect(status).toBe(Status.ok);
+    expect(Buffer.compare(data, Buffer.concat([content.subarray(0, 1000), Buffer.alloc(24)]))).toBe(0);
+    rig.io.intercept = () => -22;
+    expect(rig.read(0, 512).status).toBe(Status.ioError);
+  });
 });
 
 describe('giving space back', () => {

@@ -109,7 +109,7 @@ test('any request does what a disk does, or nothing', () => {
       }
       expect(Buffer.compare(readFileSync(disk), model)).toBe(0);
     }),
-    { numRuns: 60 },
+    { numRuns: 2 * ROUNDS },
   );
 });
 

@@ -1,6 +1,7 @@
 // The half of the block device that runs in the runtime: it opens the image, so that the device process needs no path.
 
-import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { blockDeviceSectors } from '@runtime/sdk/linux';
 import { lock, type OpenedChain, openChain } from '../../disk/chain.ts';
 import { imageFile } from '../../disk/image-file.ts';
 import { readHeader } from '../../disk/qcow2/header.ts';
@@ -75,6 +76,7 @@ function openQcow2(path: string, options: BlockOptions): OpenedBlock {
 function openRaw(path: string, options: BlockOptions): OpenedBlock {
   const disk = open(path, options);
   try {
+    checkSectors(disk, path, options);
     lock(disk, path, !options.readonly);
   } catch (e) {
     closeSync(disk);
@@ -101,6 +103,15 @@ function checkKind(path: string, { blockSize }: BlockOptions): void {
       'Leave out block-size, or make the image larger: runtime vm disk resize.',
     ]);
   }
+}
+
+function checkSectors(disk: number, path: string, { direct, blockSize }: BlockOptions): void {
+  if (!direct || !fstatSync(disk).isBlockDevice()) return;
+  const { logical } = blockDeviceSectors(disk);
+  if (logical <= blockSize) return;
+  throw refuse(path, `past the page cache it takes whole sectors of ${logical} bytes only`, [
+    `Say so to the guest (block-size=${logical}), or leave out direct.`,
+  ]);
 }
 
 function startsAsQcow2(path: string): boolean {

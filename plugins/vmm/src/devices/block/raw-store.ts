@@ -13,6 +13,7 @@ import { ZeroSource } from './zero-source.ts';
 const EINTR = 4;
 const EIO = 5;
 const EAGAIN = 11;
+const EINVAL = 22;
 const ENOSYS = 38;
 const EOPNOTSUPP = 95;
 
@@ -214,6 +215,12 @@ export class RawStore implements BlockStore {
       return;
     }
     const step = this.#step[request];
+    // Past the page cache, what comes after a read that ended within a sector cannot be asked for: it was the end.
+    if (errno === EINVAL && step === Step.read && (this.#offset[request] as number) % SECTOR !== 0) {
+      this.#step[request] = Step.padding;
+      this.#issue(request);
+      return;
+    }
     if (errno === EOPNOTSUPP || errno === ENOSYS) {
       if (step === Step.discard) {
         this.#canPunch = false;
