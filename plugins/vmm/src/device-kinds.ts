@@ -5,6 +5,9 @@ import type { DeviceKind } from './device-kind.ts';
 import { adoptBlock, type BlockSource, openBlock } from './devices/block/host.ts';
 import block from './devices/block/index.ts';
 import { plan as blockPlan } from './devices/block/plan.ts';
+import { adoptNet, openNet } from './devices/net/host.ts';
+import net from './devices/net/index.ts';
+import { plan as netPlan } from './devices/net/plan.ts';
 import rng from './devices/rng/index.ts';
 import { plan as rngPlan } from './devices/rng/plan.ts';
 import { adoptVsock, openVsock } from './devices/vsock/host.ts';
@@ -31,6 +34,7 @@ const KINDS: readonly DeviceKind[] = [
       return { options: adopted.options, fds: adopted.fds, close: async () => adopted[Symbol.dispose]() };
     },
   },
+  { ...offerOf({ device: net, module: module('net') }), plan: netPlan, open: openNet, adopt: adoptNet },
   { ...offerOf({ device: rng, module: module('rng') }), plan: rngPlan },
   {
     ...offerOf({ device: vsock, module: module('vsock') }),

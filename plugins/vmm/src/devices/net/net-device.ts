@@ -280,12 +280,13 @@ export class NetDevice implements DeviceInstance<NetState> {
     if (this.#device.options.backend === 'tap' || this.#isLost) return;
     this.#isLost = true;
     this.#stats.lost += 1;
-    this.#device.log.warn('the connection to passt has ended, and another one is asked for');
+    this.#device.log.warn('the connection to passt has ended; the link is down until there is another one');
     const fd = pair?.port?.fd;
     pair?.connect(undefined, this.#device.queue(0));
     this.#closeOwn(fd);
     this.#tellLink();
-    void this.#ask();
+    // Not at once: one that ends as soon as it runs would be started over and over.
+    this.#retry = setTimeout(() => void this.#ask(), RECONNECT_MS);
   }
 
   /** Those that were given by name stay open for the process. */
