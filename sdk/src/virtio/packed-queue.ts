@@ -14,6 +14,7 @@ import {
   RING_EVENT_ENABLE,
 } from './constants.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import { appendPackedTable } from './indirect-table.ts';
 import type { PackedInflight } from './inflight-packed.ts';
 import type { Virtqueue, VirtqueueSetup, VirtqueueStats } from './virtqueue.ts';
 import {
@@ -21,7 +22,6 @@ import {
   DESC_BYTES,
   eventDue,
   findPart,
-  findTable,
   Interrupter,
   TWO_32,
   WrittenLog,
@@ -246,25 +246,7 @@ export class PackedQueue implements Virtqueue {
       this.#unsound = chain.append(this.#memory, address, length, (flags & DESC_F_WRITE) !== 0);
     else if (!this.#indirect) this.#unsound = 'it is indirect, which was not negotiated';
     else if ((flags & DESC_F_NEXT) !== 0) this.#unsound = 'its indirect descriptor has a next one';
-    else this.#unsound = this.#appendTable(chain, address, length);
-  }
-
-  /** Of the flags in a table only WRITE means something, and its order is that of the entries: §2.8.7. */
-  #appendTable(chain: Chain, address: number, length: number): string | undefined {
-    const region = findTable(this.#memory, address, length, this.#maxChain);
-    if (typeof region === 'string') return region;
-    const table = region.u32;
-    const start = (address - region.guestAddress) / 4;
-    const end = start + length / 4;
-    for (let at = start; at < end; at += 4) {
-      const segment = (table[at] as number) + (table[at + 1] as number) * TWO_32;
-      const bytes = table[at + 2] as number;
-      const flags = (table[at + 3] as number) >>> 16;
-      if ((flags & DESC_F_INDIRECT) !== 0) return 'an indirect descriptor is in an indirect table';
-      const why = chain.append(this.#memory, segment, bytes, (flags & DESC_F_WRITE) !== 0);
-      if (why !== undefined) return why;
-    }
-    return undefined;
+    else this.#unsound = appendPackedTable(chain, this.#memory, address, length, this.#maxChain);
   }
 
   #break(why: string): -1 {

@@ -5,6 +5,7 @@ import { errors } from '../errors.ts';
 import { CHAIN_MAX, Chain } from './chain.ts';
 import { AVAIL_F_NO_INTERRUPT, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, USED_F_NO_NOTIFY } from './constants.ts';
 import type { GuestMemory } from './guest-memory.ts';
+import { appendSplitTable } from './indirect-table.ts';
 import type { SplitInflight } from './inflight-split.ts';
 import type { Virtqueue, VirtqueueSetup, VirtqueueStats } from './virtqueue.ts';
 import {
@@ -12,7 +13,6 @@ import {
   DESC_BYTES,
   eventDue,
   findPart,
-  findTable,
   Interrupter,
   TWO_32,
   WrittenLog,
@@ -197,33 +197,12 @@ export class SplitQueue implements Virtqueue {
       if ((flagsAndNext & DESC_F_INDIRECT) !== 0) {
         if (!this.#indirect) return 'it is indirect, which was not negotiated';
         if ((flagsAndNext & DESC_F_NEXT) !== 0) return 'its indirect descriptor has a next one';
-        return this.#collectTable(address, length, chain);
+        return appendSplitTable(chain, this.#memory, address, length, this.#maxChain);
       }
       const why = chain.append(this.#memory, address, length, (flagsAndNext & DESC_F_WRITE) !== 0);
       if (why !== undefined || (flagsAndNext & DESC_F_NEXT) === 0) return why;
       index = flagsAndNext >>> 16;
       if (index >= this.size) return 'its next descriptor is not in the table';
-    }
-    return 'its descriptors go round in a loop';
-  }
-
-  #collectTable(address: number, length: number, chain: Chain): string | undefined {
-    const region = findTable(this.#memory, address, length, this.#maxChain);
-    if (typeof region === 'string') return region;
-    const table = region.u32;
-    const start = (address - region.guestAddress) / 4;
-    const entries = length / DESC_BYTES;
-    let index = 0;
-    for (let steps = 0; steps < entries; steps += 1) {
-      const at = start + index * 4;
-      const segment = (table[at] as number) + (table[at + 1] as number) * TWO_32;
-      const bytes = table[at + 2] as number;
-      const flagsAndNext = table[at + 3] as number;
-      if ((flagsAndNext & DESC_F_INDIRECT) !== 0) return 'an indirect descriptor is in an indirect table';
-      const why = chain.append(this.#memory, segment, bytes, (flagsAndNext & DESC_F_WRITE) !== 0);
-      if (why !== undefined || (flagsAndNext & DESC_F_NEXT) === 0) return why;
-      index = flagsAndNext >>> 16;
-      if (index >= entries) return 'its next descriptor is not in the indirect table';
     }
     return 'its descriptors go round in a loop';
   }

@@ -4,7 +4,7 @@ import { errors } from '../errors.ts';
 import { signalEventfd } from '../linux/eventfd.ts';
 import type { Chain } from './chain.ts';
 import type { DirtyLog } from './dirty-log.ts';
-import type { GuestMemory, MemoryRegion } from './guest-memory.ts';
+import type { MemoryRegion } from './guest-memory.ts';
 import type { VirtqueueSetup, VirtqueueStats } from './virtqueue.ts';
 
 /** A part of the ring, found in guest memory: where it begins in the buffer of its region. */
@@ -147,22 +147,3 @@ export const TWO_32 = 0x1_0000_0000;
 
 /** Bytes of a descriptor. */
 export const DESC_BYTES = 16;
-
-/**
- * The region of an indirect table, or why there cannot be one: §2.7.5.3 and §2.8.7. `maximum`: descriptors that a chain
- * may have.
- */
-export function findTable(
-  memory: GuestMemory,
-  address: number,
-  length: number,
-  maximum: number,
-): MemoryRegion | string {
-  if (length === 0 || length % DESC_BYTES !== 0) return 'the length of its indirect table is no multiple of 16';
-  if (length > maximum * DESC_BYTES) return 'its indirect table is too long';
-  const region = memory.find(address, length);
-  if (region === undefined) return 'its indirect table is not in one region of the memory of the guest';
-  // The driver allocates it, and every allocator aligns to this much.
-  if (address % 4 !== 0) return 'its indirect table is not aligned';
-  return region;
-}
