@@ -1,5 +1,5 @@
 // The two back ends that a driver of vhost-user-blk is put in front of: our device process as the runtime starts it, and
-// qemu-storage-daemon.
+// qemu-storage-daemon. BENCH_CPU_PROF names a folder for CPU profiles of ours.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

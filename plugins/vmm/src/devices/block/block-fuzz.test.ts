@@ -4,9 +4,13 @@
 import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { attackDevice, driveDevice, type Random, seededRandom } from '@runtime/sdk/testing';
+import { attackDevice, type DrivenDevice, driveDevice, type Random, seededRandom } from '@runtime/sdk/testing';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { imageFile } from '../../disk/image-file.ts';
+import { checkImage } from '../../disk/qcow2/check.ts';
+import { createQcow2 } from '../../disk/qcow2/create.ts';
+import { readHeader } from '../../disk/qcow2/header.ts';
 import device from './index.ts';
 import { RequestType, Status } from './protocol.ts';
 import { BlockRig, type Request } from './test-rig.ts';
@@ -113,15 +117,30 @@ test('any request does what a disk does, or nothing', () => {
   );
 });
 
-/** Header and what follows it, as bytes: for a guest that puts them anywhere. */
-function bytesOf(random: Random): Uint8Array {
-  const { type, sector = 0, out = new Uint8Array() } = requestOf(random);
-  const bytes = new Uint8Array(16 + Math.min(out.length, 600));
+/** Requests in a sound ring, some of which a disk can carry out. */
+async function ask(driven: DrivenDevice, random: Random, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const request = requestOf(random);
+    const { out = new Uint8Array(), room = 0 } = request;
+    const readable = [headerOf(request), out].filter(({ length }) => length > 0);
+    const writable = [room, 1].filter((length) => length > 0);
+    await driven.exchange(readable, writable);
+  }
+}
+
+function headerOf({ type, sector = 0 }: Request): Uint8Array {
+  const bytes = new Uint8Array(16);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, type, true);
   view.setBigUint64(8, BigInt(sector), true);
-  bytes.set(out.subarray(0, bytes.length - 16), 16);
   return bytes;
+}
+
+/** Header and what follows it, as bytes: for a guest that puts them anywhere. */
+function bytesOf(random: Random): Uint8Array {
+  const request = requestOf(random);
+  const { out = new Uint8Array() } = request;
+  return Buffer.concat([headerOf(request), out.subarray(0, 600)]);
 }
 
 describe('whatever the guest writes to its rings and requests, the next one is served', () => {
@@ -134,11 +153,36 @@ describe('whatever the guest writes to its rings and requests, the next one is s
     });
     for (let round = 0; round < ROUNDS; round++) {
       await attackDevice(driven, random, { acts: 60, request: bytesOf });
+      await ask(driven, random, 10);
       const { data } = await driven.exchange([new Uint8Array(16)], [512, 1], round % 2);
       expect(data.at(-1)).toBe(Status.ok);
       expect(Buffer.compare(data.subarray(0, 512), readFileSync(disk).subarray(0, 512))).toBe(0);
     }
     expect(driven.stats.refused).toBeGreaterThan(0);
-    expect((driven.stats.reads ?? 0) + (driven.stats.writes ?? 0)).toBeGreaterThan(ROUNDS);
+    expect(driven.stats.writes).toBeGreaterThan(0);
+  });
+
+  test('a qcow2 image stays sound', async () => {
+    const image = join(folder, 'disk.qcow2');
+    const file = openSync(image, 'wx+');
+    createQcow2(imageFile(file, image), { size: DISK_BYTES * 8, clusterSize: 4096 });
+    const random = seededRandom(12);
+    {
+      await using driven = await driveDevice(device, {
+        fds: { disk: file },
+        options: { queueSize: 16, format: 'qcow2' },
+        driver: { size: 16, indirect: true },
+      });
+      for (let round = 0; round < ROUNDS; round++) {
+        await attackDevice(driven, random, { acts: 60, request: bytesOf });
+        await ask(driven, random, 10);
+        const { data } = await driven.exchange([new Uint8Array(16)], [512, 1]);
+        expect(data.at(-1)).toBe(Status.ok);
+      }
+      expect(driven.stats.writes).toBeGreaterThan(0);
+    }
+    const opened = imageFile(file, image);
+    expect(checkImage(opened, readHeader(opened))).toMatchObject({ corruptions: 0, leaks: 0, badEntries: 0 });
+    closeSync(file);
   });
 });
