@@ -246,10 +246,20 @@ export class VsockRig implements AsyncDisposable {
   }
 
   /** Puts new code in the place of the old, as a reload does. */
-  replace(change: (state: VsockState) => VsockState = (state) => state): void {
-    const state = change(structuredClone(this.device.snapshot()));
+  replace(): void {
+    const state = structuredClone(this.device.snapshot());
     this.device.dispose();
     this.device = this.#makeDevice(state);
+    this.start();
+  }
+
+  /** The state goes to another process, and this one ends, with its sockets. */
+  moveElsewhere(): void {
+    const state = structuredClone(this.device.snapshot());
+    const { connections, lingerers } = state.muxer;
+    this.device.dispose();
+    for (const { fd } of [...connections, ...lingerers, ...state.handshakes]) closeFd(fd);
+    this.device = this.#makeDevice({ ...state, process: 'another' });
     this.start();
   }
 

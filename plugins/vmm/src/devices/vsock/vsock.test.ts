@@ -377,7 +377,7 @@ test('a state of another process: the guest is told that its connections are ove
   await using rig = new VsockRig();
   const socket = await fromGuest(rig);
   socket.resume();
-  rig.replace((state) => ({ ...state, process: 'another' }));
+  rig.moveElsewhere();
   await rig.op(OP.rst);
   expect(rig.stats.connections).toBe(0);
   expect(await rig.takeEvent()).toBe(0);
