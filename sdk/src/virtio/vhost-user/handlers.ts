@@ -234,7 +234,8 @@ export function createHandlers(session: Session): Handlers {
 
     async SET_VRING_ENABLE({ index, num }) {
       const ring = rings.get('SET_VRING_ENABLE', index);
-      if ((session.features & bit(VhostFeature.protocolFeatures)) === 0n) {
+      // QEMU enables the rings of a network card before it has accepted any feature.
+      if ((session.features & bit(VhostFeature.protocolFeatures)) === 0n && session.protocol === 0n) {
         throw refused('SET_VRING_ENABLE', 'protocol features were not negotiated');
       }
       if (num > 1) throw refused('SET_VRING_ENABLE', `${num} is neither 0 nor 1`);
