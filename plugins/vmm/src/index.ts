@@ -33,7 +33,7 @@ export default definePlugin({
       onRestart: (vm, id) => manager.deviceRestarted(vm, id),
       onFailure: (vm, id, why) => manager.deviceFailed(vm, id, why),
     });
-    const probe = new KvmProbe({ processes, state: ctx.state, log });
+    const probe = new KvmProbe({ processes: ctx.processes, log });
     const manager: VmManager = new VmManager({
       context: ctx,
       devices,
