@@ -16,13 +16,17 @@ beforeEach(() => {
 });
 afterEach(() => ram[Symbol.dispose]());
 
+function append(guest: number, length: number, writable: boolean): string | undefined {
+  return chain.append(ram.memory, guest, length, writable);
+}
+
 /** Readable: 3 bytes at 0x1001, 13 over the border of two regions, 4 above 4 GiB. Writable: 2, then 9. */
 function fill(): void {
-  expect(chain.append(ram.memory, 0x1001, 3, false)).toBeUndefined();
-  expect(chain.append(ram.memory, 0x1ffa, 13, false)).toBeUndefined();
-  expect(chain.append(ram.memory, 0x1_0000_0010, 4, false)).toBeUndefined();
-  expect(chain.append(ram.memory, 0x2100, 2, true)).toBeUndefined();
-  expect(chain.append(ram.memory, 0x1100, 9, true)).toBeUndefined();
+  expect(append(0x1001, 3, false)).toBeUndefined();
+  expect(append(0x1ffa, 13, false)).toBeUndefined();
+  expect(append(0x1_0000_0010, 4, false)).toBeUndefined();
+  expect(append(0x2100, 2, true)).toBeUndefined();
+  expect(append(0x1100, 9, true)).toBeUndefined();
   for (let i = 0; i < 3; i += 1) ram.bytes(0x1001, 3)[i] = i;
   for (let i = 0; i < 6; i += 1) ram.bytes(0x1ffa, 6)[i] = 3 + i;
   for (let i = 0; i < 7; i += 1) ram.bytes(0x2000, 7)[i] = 9 + i;
@@ -62,7 +66,7 @@ describe('a chain', () => {
   });
 
   test('reads 64 bits up to 2^53', () => {
-    chain.append(ram.memory, 0x1008, 8, false);
+    append(0x1008, 8, false);
     const words = new Uint32Array(ram.bytes(0x1008, 8).slice().buffer);
     const put = (value: bigint): void => {
       words[0] = Number(value & 0xffff_ffffn);
@@ -100,8 +104,8 @@ describe('a chain', () => {
   });
 
   test('copies large parts as well as small ones', () => {
-    chain.append(ram.memory, 0x1800, 0x1000, false);
-    chain.append(ram.memory, 0x1_0000_0000, 0x1000, true);
+    append(0x1800, 0x1000, false);
+    append(0x1_0000_0000, 0x1000, true);
     ram.bytes(0x1800, 0x800).fill(1);
     ram.bytes(0x2000, 0x800).fill(2);
     const bytes = new Uint8Array(0x1000);
@@ -142,15 +146,15 @@ describe('a chain', () => {
   });
 
   test('is refused when it is not sound', () => {
-    expect(chain.append(ram.memory, 0x3000 - 1, 2, false)).toBe('a segment is not in the memory of the guest');
+    expect(append(0x3000 - 1, 2, false)).toBe('a segment is not in the memory of the guest');
     chain.clear(0);
-    expect(chain.append(ram.memory, 0xfff, 1, false)).toBe('a segment is not in the memory of the guest');
-    expect(chain.append(ram.memory, 2 ** 64, 1, false)).toBe('a segment is not in the memory of the guest');
-    expect(chain.append(ram.memory, 0x1000, 1, true)).toBeUndefined();
-    expect(chain.append(ram.memory, 0x1000, 1, false)).toBe('a segment to read follows one to write');
+    expect(append(0xfff, 1, false)).toBe('a segment is not in the memory of the guest');
+    expect(append(2 ** 64 - 2048, 1, false)).toBe('a segment is not in the memory of the guest');
+    expect(append(0x1000, 1, true)).toBeUndefined();
+    expect(append(0x1000, 1, false)).toBe('a segment to read follows one to write');
     chain.clear(0);
-    for (let i = 0; i < 8; i += 1) expect(chain.append(ram.memory, 0x1000, 1, true)).toBeUndefined();
-    expect(chain.append(ram.memory, 0x1000, 1, true)).toBe('it has too many segments');
-    expect(chain.append(ram.memory, 0, 0, true)).toBeUndefined();
+    for (let i = 0; i < 8; i += 1) expect(append(0x1000, 1, true)).toBeUndefined();
+    expect(append(0x1000, 1, true)).toBe('it has too many segments');
+    expect(append(0, 0, true)).toBeUndefined();
   });
 });

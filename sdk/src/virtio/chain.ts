@@ -29,7 +29,8 @@ export class Chain {
 
   constructor(capacity: number = CHAIN_MAX) {
     this.address = new Float64Array(capacity);
-    this.guest = new Float64Array(capacity);
+    // One more: where an address is put before it is checked.
+    this.guest = new Float64Array(capacity + 1);
     this.length = new Uint32Array(capacity);
     this.region = [];
     this.#capacity = capacity;
@@ -44,21 +45,42 @@ export class Chain {
     this.writableBytes = 0;
   }
 
-  /** For the queue: adds what one descriptor says. `undefined`, or why the chain is not sound. */
+  /** Adds a segment at the end. `undefined`, or why the chain is not sound. */
   append(memory: GuestMemory, guest: number, length: number, writable: boolean): string | undefined {
-    // Tolerated, and left out: its address means nothing.
-    if (length === 0) return undefined;
-    const region = memory.find(guest, length);
-    if (region === undefined) return this.#appendParts(memory, guest, length, writable);
-    return this.#put(region, guest, length, writable);
+    return this.appendDescriptor(memory, (guest % TWO_32) | 0, Math.floor(guest / TWO_32) | 0, length, writable);
   }
 
-  #put(region: MemoryRegion, guest: number, length: number, writable: boolean): string | undefined {
+  /**
+   * As {@link append}, for the queue: the address comes in halves, each as a signed 32-bit integer, since V8 passes those
+   * without allocating, and not Numbers above 2^31.
+   */
+  appendDescriptor(
+    memory: GuestMemory,
+    low: number,
+    high: number,
+    length: number,
+    writable: boolean,
+  ): string | undefined {
+    // Tolerated, and left out: its address means nothing.
+    if (length === 0) return undefined;
+    const i = this.count;
+    const guest = (low >>> 0) + (high >>> 0) * TWO_32;
+    this.guest[i] = guest;
+    const hit = memory.hit;
+    const region =
+      hit !== undefined && guest >= hit.guestAddress && guest - hit.guestAddress <= hit.size - length
+        ? hit
+        : memory.locate(this.guest, i, length);
+    if (region === undefined) return this.#appendParts(memory, guest, length, writable);
+    return this.#put(region, length, writable);
+  }
+
+  /** Its guest address is there already, for the same reason. */
+  #put(region: MemoryRegion, length: number, writable: boolean): string | undefined {
     const i = this.count;
     if (i === this.#capacity) return 'it has too many segments';
-    this.guest[i] = guest;
     this.length[i] = length;
-    this.address[i] = region.hostAddress + (guest - region.guestAddress);
+    this.address[i] = region.hostAddress + ((this.guest[i] as number) - region.guestAddress);
     this.region[i] = region;
     this.count = i + 1;
     if (writable) {
@@ -79,7 +101,8 @@ export class Chain {
       const region = memory.at(at);
       if (region === undefined) return 'a segment is not in the memory of the guest';
       const part = Math.min(left, region.size - (at - region.guestAddress));
-      const why = this.#put(region, at, part, writable);
+      this.guest[this.count] = at;
+      const why = this.#put(region, part, writable);
       if (why !== undefined) return why;
       at += part;
       left -= part;

@@ -48,12 +48,12 @@ export class GuestMemory {
 
   /** By guest address, ascending. */
   readonly regions: readonly MemoryRegion[];
-  /** The region found last: requests cluster. */
-  #hit: MemoryRegion | undefined;
+  /** The region found last: requests cluster, so it is looked at first. */
+  hit: MemoryRegion | undefined;
 
   private constructor(regions: readonly MemoryRegion[]) {
     this.regions = regions;
-    this.#hit = regions[0];
+    this.hit = regions[0];
   }
 
   /** @throws SDK_ERR_VIRTIO_MEMORY when a region is misaligned, not in its mapping, too large, or overlaps another */
@@ -71,7 +71,7 @@ export class GuestMemory {
 
   /** The region that holds all `length` bytes from `guestAddress` on; `undefined` when no single one does. */
   find(guestAddress: number, length: number): MemoryRegion | undefined {
-    const hit = this.#hit;
+    const hit = this.hit;
     if (hit !== undefined) {
       const offset = guestAddress - hit.guestAddress;
       if (offset >= 0 && length <= hit.size - offset) return hit;
@@ -82,8 +82,23 @@ export class GuestMemory {
   #search(guestAddress: number, length: number): MemoryRegion | undefined {
     const region = this.at(guestAddress);
     if (region === undefined || !(length <= region.size - (guestAddress - region.guestAddress))) return undefined;
-    this.#hit = region;
+    this.hit = region;
     return region;
+  }
+
+  /** As {@link find}, for the address at an index of an array: one that is passed by value may be allocated. */
+  locate(addresses: Float64Array, index: number, length: number): MemoryRegion | undefined {
+    const guestAddress = addresses[index] as number;
+    const { regions } = this;
+    for (let i = 0; i < regions.length; i += 1) {
+      const region = regions[i] as MemoryRegion;
+      const offset = guestAddress - region.guestAddress;
+      if (!(offset >= 0 && offset < region.size)) continue;
+      if (length > region.size - offset) return undefined;
+      this.hit = region;
+      return region;
+    }
+    return undefined;
   }
 
   /** The region that holds this one byte. */

@@ -181,9 +181,13 @@ export class PackedInflight {
     return this.#u32[lenAt(e)] as number;
   }
 
-  address(e: number): number {
-    const at = addrAt(e);
-    return (this.#u32[at] as number) + (this.#u32[at + 1] as number) * TWO_32;
+  /** Of the address. */
+  low(e: number): number {
+    return this.#u32[addrAt(e)] as number;
+  }
+
+  high(e: number): number {
+    return this.#u32[addrAt(e) + 1] as number;
   }
 
   /** A chain is taken from the ring: begin, then its descriptors, then end. Returns its first entry. */

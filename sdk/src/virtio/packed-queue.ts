@@ -17,17 +17,9 @@ import type { GuestMemory } from './guest-memory.ts';
 import { appendPackedTable } from './indirect-table.ts';
 import type { PackedInflight } from './inflight-packed.ts';
 import type { Virtqueue, VirtqueueSetup, VirtqueueStats } from './virtqueue.ts';
-import {
-  CompletionOrder,
-  DESC_BYTES,
-  eventDue,
-  findPart,
-  Interrupter,
-  TWO_32,
-  WrittenLog,
-} from './virtqueue-common.ts';
+import { CompletionOrder, DESC_BYTES, eventDue, findPart, Interrupter, WrittenLog } from './virtqueue-common.ts';
 
-/** Index in u32 of a descriptor's last word: id in the low half, flags in the high one. */
+/** Index of a descriptor's last word: id in the low half, flags in the high one. */
 const wordAt = (slot: number): number => slot * 4 + 3;
 
 const FREE = 0;
@@ -48,7 +40,8 @@ export class PackedQueue implements Virtqueue {
   readonly #maxChain: number;
   readonly #chain: Chain;
 
-  readonly #ring: Uint32Array<ArrayBuffer>;
+  /** Signed: V8 returns those from Atomics.load() without allocating, and not Numbers above 2^31. */
+  readonly #ring: Int32Array<ArrayBuffer>;
   /** The event suppression structures: when to interrupt, and when to kick. One u32 each, so that both fields change together. */
   readonly #driverEvent: Uint32Array<ArrayBuffer>;
   readonly #deviceEvent: Uint32Array<ArrayBuffer>;
@@ -100,7 +93,7 @@ export class PackedQueue implements Virtqueue {
     const ring = findPart(setup, 'descriptor ring', setup.desc, size * DESC_BYTES, 16);
     const driver = findPart(setup, 'driver event structure', setup.driver, 4, 4);
     const device = findPart(setup, 'device event structure', setup.device, 4, 4);
-    this.#ring = new Uint32Array(ring.buffer, ring.offset, size * 4);
+    this.#ring = new Int32Array(ring.buffer, ring.offset, size * 4);
     this.#driverEvent = new Uint32Array(driver.buffer, driver.offset, 1);
     this.#deviceEvent = new Uint32Array(device.buffer, device.offset, 1);
     this.#desc = setup.desc;
@@ -196,10 +189,10 @@ export class PackedQueue implements Virtqueue {
       const at = slot * 4;
       const low = ring[at] as number;
       const high = ring[at + 1] as number;
-      const length = ring[at + 2] as number;
+      const length = (ring[at + 2] as number) >>> 0;
       inflight?.add(low, high, length, word);
       num += 1;
-      this.#append(chain, low + high * TWO_32, length, word >>> 16);
+      this.#append(chain, low, high, length, word >>> 16);
       slot += 1;
       if (slot === this.size) {
         slot = 0;
@@ -229,7 +222,7 @@ export class PackedQueue implements Virtqueue {
     let entry = token;
     for (let i = 0; ; ) {
       const word = inflight.idAndFlags(entry);
-      this.#append(chain, inflight.address(entry), inflight.length(entry), word >>> 16);
+      this.#append(chain, inflight.low(entry), inflight.high(entry), inflight.length(entry), word >>> 16);
       this.#id[token] = word;
       i += 1;
       if (i === num) break;
@@ -240,13 +233,13 @@ export class PackedQueue implements Virtqueue {
     return token;
   }
 
-  #append(chain: Chain, address: number, length: number, flags: number): void {
+  #append(chain: Chain, low: number, high: number, length: number, flags: number): void {
     if (this.#unsound !== undefined) return;
     if ((flags & DESC_F_INDIRECT) === 0)
-      this.#unsound = chain.append(this.#memory, address, length, (flags & DESC_F_WRITE) !== 0);
+      this.#unsound = chain.appendDescriptor(this.#memory, low, high, length, (flags & DESC_F_WRITE) !== 0);
     else if (!this.#indirect) this.#unsound = 'it is indirect, which was not negotiated';
     else if ((flags & DESC_F_NEXT) !== 0) this.#unsound = 'its indirect descriptor has a next one';
-    else this.#unsound = appendPackedTable(chain, this.#memory, address, length, this.#maxChain);
+    else this.#unsound = appendPackedTable(chain, this.#memory, low, high, length, this.#maxChain);
   }
 
   #break(why: string): -1 {
@@ -347,7 +340,7 @@ export class PackedQueue implements Virtqueue {
     this.#freeTokens[this.#free] = token;
     this.#free += 1;
     this.#log?.log.mark(this.#desc + slot * DESC_BYTES, DESC_BYTES);
-    return ((flags << 16) | (this.#id[token] as number)) >>> 0;
+    return (flags << 16) | (this.#id[token] as number);
   }
 
   /**

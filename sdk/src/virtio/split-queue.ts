@@ -8,15 +8,7 @@ import type { GuestMemory } from './guest-memory.ts';
 import { appendSplitTable } from './indirect-table.ts';
 import type { SplitInflight } from './inflight-split.ts';
 import type { Virtqueue, VirtqueueSetup, VirtqueueStats } from './virtqueue.ts';
-import {
-  CompletionOrder,
-  DESC_BYTES,
-  eventDue,
-  findPart,
-  Interrupter,
-  TWO_32,
-  WrittenLog,
-} from './virtqueue-common.ts';
+import { CompletionOrder, DESC_BYTES, eventDue, findPart, Interrupter, WrittenLog } from './virtqueue-common.ts';
 
 /** Available and used rings in u16: flags, idx, then entries. */
 const FLAGS = 0;
@@ -190,16 +182,17 @@ export class SplitQueue implements Virtqueue {
     let index = head;
     for (let steps = 0; steps < this.size; steps += 1) {
       const at = index * 4;
-      const address = (desc[at] as number) + (desc[at + 1] as number) * TWO_32;
+      const low = (desc[at] as number) | 0;
+      const high = (desc[at + 1] as number) | 0;
       const length = desc[at + 2] as number;
       const flagsAndNext = desc[at + 3] as number;
       // The last one may be indirect, after any number of direct ones: §2.7.5.3.2.
       if ((flagsAndNext & DESC_F_INDIRECT) !== 0) {
         if (!this.#indirect) return 'it is indirect, which was not negotiated';
         if ((flagsAndNext & DESC_F_NEXT) !== 0) return 'its indirect descriptor has a next one';
-        return appendSplitTable(chain, this.#memory, address, length, this.#maxChain);
+        return appendSplitTable(chain, this.#memory, low, high, length, this.#maxChain);
       }
-      const why = chain.append(this.#memory, address, length, (flagsAndNext & DESC_F_WRITE) !== 0);
+      const why = chain.appendDescriptor(this.#memory, low, high, length, (flagsAndNext & DESC_F_WRITE) !== 0);
       if (why !== undefined || (flagsAndNext & DESC_F_NEXT) === 0) return why;
       index = flagsAndNext >>> 16;
       if (index >= this.size) return 'its next descriptor is not in the table';

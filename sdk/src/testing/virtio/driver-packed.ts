@@ -17,7 +17,8 @@ import type { GuestRam } from './guest-ram.ts';
 const TWO_32 = 0x1_0000_0000;
 
 export class PackedDriver extends DriverQueue {
-  readonly #ring: Uint32Array<ArrayBuffer>;
+  /** Signed, as in PackedQueue. */
+  readonly #ring: Int32Array<ArrayBuffer>;
   readonly #driverEvent: Uint32Array<ArrayBuffer>;
   readonly #deviceEvent: Uint32Array<ArrayBuffer>;
   /** Buffer ids that no template has. */
@@ -38,7 +39,7 @@ export class PackedDriver extends DriverQueue {
     const desc = ram.bytes(this.desc, size * 16);
     const driver = ram.bytes(this.driver, 4);
     const device = ram.bytes(this.device, 4);
-    this.#ring = new Uint32Array(desc.buffer, desc.byteOffset, size * 4);
+    this.#ring = new Int32Array(desc.buffer, desc.byteOffset, size * 4);
     this.#driverEvent = new Uint32Array(driver.buffer, driver.byteOffset, 1);
     this.#deviceEvent = new Uint32Array(device.buffer, device.byteOffset, 1);
     this.#freeIds = Array.from({ length: size }, (_, i) => size - 1 - i);
@@ -92,7 +93,7 @@ export class PackedDriver extends DriverQueue {
   /** The last word of a descriptor at the slot that is next. */
   #word(flags: number, token: number): number {
     const lap = this.#availWrap === 1 ? DESC_F_AVAIL : DESC_F_USED;
-    return (((flags | lap) << 16) | token) >>> 0;
+    return ((flags | lap) << 16) | token;
   }
 
   #advance(): void {
@@ -128,7 +129,7 @@ export class PackedDriver extends DriverQueue {
     const at = this.#usedSlot * 4;
     const word = this.#ring[at + 3] as number;
     this.doneToken = word & 0xffff;
-    this.doneWritten = ((word >>> 16) & DESC_F_WRITE) === 0 ? 0 : (this.#ring[at + 2] as number);
+    this.doneWritten = ((word >>> 16) & DESC_F_WRITE) === 0 ? 0 : (this.#ring[at + 2] as number) >>> 0;
     this.skipped(this.doneToken);
     return true;
   }
@@ -160,7 +161,7 @@ export class PackedDriver extends DriverQueue {
 const flagsOf = (i: number, readable: number, count: number): number =>
   (i < readable ? 0 : DESC_F_WRITE) | (i + 1 < count ? DESC_F_NEXT : 0);
 
-function writeBuffer(words: Uint32Array, at: number, guest: number, length: number): void {
+function writeBuffer(words: Int32Array | Uint32Array, at: number, guest: number, length: number): void {
   words[at] = guest;
   words[at + 1] = guest / TWO_32;
   words[at + 2] = length;

@@ -3,8 +3,8 @@
 
 export class Crashed extends Error {}
 
-const VIEWS = ['Uint8Array', 'Uint16Array', 'Uint32Array'] as const;
-type View = Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+const VIEWS = ['Uint8Array', 'Uint16Array', 'Uint32Array', 'Int32Array'] as const;
+type View = Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
 
 /** @throws what `run` throws; Crashed at the store after `stores` of them */
 export function crashAtStore<T>(stores: number, run: () => T): T {
