@@ -5,6 +5,8 @@ import type { DeviceKind } from './device-kind.ts';
 import { adoptBlock, type BlockSource, openBlock } from './devices/block/host.ts';
 import block from './devices/block/index.ts';
 import { plan as blockPlan } from './devices/block/plan.ts';
+import input from './devices/input/index.ts';
+import { plan as inputPlan } from './devices/input/plan.ts';
 import { adoptNet, openNet } from './devices/net/host.ts';
 import net from './devices/net/index.ts';
 import { plan as netPlan } from './devices/net/plan.ts';
@@ -34,6 +36,7 @@ const KINDS: readonly DeviceKind[] = [
       return { options: adopted.options, fds: adopted.fds, close: async () => adopted[Symbol.dispose]() };
     },
   },
+  { ...offerOf({ device: input, module: module('input') }), plan: inputPlan },
   { ...offerOf({ device: net, module: module('net') }), plan: netPlan, open: openNet, adopt: adoptNet },
   { ...offerOf({ device: rng, module: module('rng') }), plan: rngPlan },
   {

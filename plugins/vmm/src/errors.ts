@@ -189,6 +189,20 @@ export const vmmErrorTable = {
     grpc: failedPrecondition,
   },
 
+  // Input and consoles
+  VMM_ERR_INPUT: {
+    message: 'the input device did not take that: {why}',
+    remedy: 'Send events as a list of [type, code, value] with the numbers of linux/input-event-codes.h.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  VMM_ERR_CONSOLE_PORT: {
+    message: 'the console device cannot be used so: {why}',
+    remedy: 'Give it the descriptors "in" and "out", both non-blocking, and sizes from 1 to 65535.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+
   // Sockets between guest and host
   VMM_ERR_VSOCK_PORT: {
     message: 'vsock has no port {port}',

@@ -33,7 +33,7 @@ export function checkedOptions<O extends object>(
   const check = (given: Readonly<Record<string, unknown>>): readonly SchemaIssue[] => [
     ...Object.keys(given)
       .filter((name) => !Object.hasOwn(rules, name))
-      .map((name) => ({ message: `is no option of a ${device} device`, path: [name] })),
+      .map((name) => ({ message: `is no option of the ${device} device`, path: [name] })),
     ...Object.entries<Rule>(rules)
       .filter(([name, [, isRight]]) => {
         const mayBeLeftOut = Object.hasOwn(defaults, name) && given[name] === undefined;

@@ -367,7 +367,7 @@ describe('the device', () => {
     [{ mac: MAC, backend: 'tap', queuePairs: 17 }, 'queuePairs: must be a whole number from 1 to 16'],
     [{ mac: MAC, backend: 'tap', queueSize: 100 }, 'queueSize: must be a power of two'],
     [{ mac: MAC, backend: 'passt', queuePairs: 2 }, 'passt has one pair of queues'],
-    [{ mac: MAC, backend: 'tap', colour: 'red' }, 'colour: is no option of a net device'],
+    [{ mac: MAC, backend: 'tap', colour: 'red' }, 'colour: is no option of the net device'],
   ])('options %o are refused', async (options, why) => {
     await expect(netRig({ options: { mac: undefined, backend: undefined, ...options } })).rejects.toThrow(why);
   });

@@ -44,6 +44,6 @@ test('a ring full of large requests is served in several turns', async () => {
 
 test('takes no options', async () => {
   await expect(driveDevice(device, { options: { source: '/dev/random' } })).rejects.toThrow(
-    'is no option of a rng device',
+    'is no option of the rng device',
   );
 });
