@@ -7,6 +7,7 @@ import { ErrorLog } from './error-log.ts';
 import { IovecTable } from './iovec-table.ts';
 import { openStore } from './open-store.ts';
 import type { BlockOptions } from './options.ts';
+import { PromptIo } from './prompt-io.ts';
 import { Feature, SECTOR } from './protocol.ts';
 import { RequestMachine } from './request-machine.ts';
 import { countIn } from './stats.ts';
@@ -25,18 +26,25 @@ const has = (features: bigint, bit: number): boolean => ((features >> BigInt(bit
 export class BlockDevice implements DeviceInstance<BlockState> {
   readonly #device: DeviceContext<BlockOptions, BlockState>;
   readonly #iovecs: IovecTable;
+  readonly #io: PromptIo;
   readonly #machine: RequestMachine;
   /** What the configuration space is, whatever the driver writes. */
   #config: Uint8Array;
   #settled: (() => void) | undefined;
 
   constructor(device: DeviceContext<BlockOptions, BlockState>) {
-    const { options, fds, io } = device;
+    const { options, fds } = device;
     this.#device = device;
     // Each request may have one operation in flight, so that the store never has to wait for room.
-    const requests = Math.min(options.queues * options.queueSize, io.free);
+    const requests = Math.min(options.queues * options.queueSize, device.io.free);
     const iovecs = new IovecTable(requests, Math.min(options.queueSize + SPARE_IOVECS, IOV_MAX));
     this.#iovecs = iovecs;
+    const io = new PromptIo(device.io, {
+      enabled: !options.direct,
+      iovecs,
+      complete: (token, result) => this.#machine.store.complete(token, result),
+    });
+    this.#io = io;
     const errorLog = new ErrorLog(device.log);
     this.#machine = new RequestMachine(
       { ...options, requests, iovecs, stats: countIn(device.stats), errorLog },
@@ -50,10 +58,12 @@ export class BlockDevice implements DeviceInstance<BlockState> {
 
   process(queue: Virtqueue): void {
     this.#machine.process(queue);
+    this.#io.deliver();
   }
 
   complete(token: number, result: number): void {
     this.#machine.store.complete(token, result);
+    this.#io.deliver();
     if (this.#settled !== undefined && this.#machine.inFlight === 0) this.#settled();
   }
 
@@ -121,7 +131,9 @@ export class BlockDevice implements DeviceInstance<BlockState> {
     if (capacity < store.capacity && shrink !== true) {
       throw refuse(`${capacity} bytes are less than it has (${store.capacity}), and what is beyond would be lost`);
     }
-    await store.resize(capacity);
+    const resized = store.resize(capacity);
+    this.#io.deliver();
+    await resized;
     this.#device.config.update((view) => setCapacity(view, store.capacity));
     this.#config = this.#device.config.bytes.slice();
     return { capacity: store.capacity };

@@ -46,6 +46,16 @@ export class IovecTable implements Disposable {
     return this.words[this.at(request, index) + 2] as number;
   }
 
+  /** Bytes of `count` iovecs at that host address; Infinity when they are not in the table. */
+  bytesAt(address: number, count: number): number {
+    const { words } = this;
+    const first = (address - this.#base) / 4;
+    if (first < 0 || first + count * IOVEC_WORDS > words.length) return Number.POSITIVE_INFINITY;
+    let bytes = 0;
+    for (let i = 0; i < count; i++) bytes += words[first + i * IOVEC_WORDS + 2] as number;
+    return bytes;
+  }
+
   set(request: number, index: number, base: number, length: number): void {
     const at = this.at(request, index);
     const { words } = this;

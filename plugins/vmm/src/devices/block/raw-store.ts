@@ -4,7 +4,6 @@
 import { fstatSync, ftruncateSync } from 'node:fs';
 import { blockDeviceSize, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE } from '@runtime/sdk/linux';
 import { errors } from '../../errors.ts';
-import { PromptWriter } from './prompt-writer.ts';
 import { SECTOR } from './protocol.ts';
 import type { BlockStore, StoreContext } from './store.ts';
 import { ZeroSource } from './zero-source.ts';
@@ -39,7 +38,6 @@ export class RawStore implements BlockStore {
   readonly #isCached: boolean;
   readonly #context: StoreContext;
   readonly #zeroes = new ZeroSource();
-  readonly #writer: PromptWriter;
   #canPunch = true;
   #canZero = true;
   /** A failed fdatasync(2) loses the dirty pages, and the next one would succeed. */
@@ -59,7 +57,6 @@ export class RawStore implements BlockStore {
     this.#fd = fd;
     this.#blockSize = options.blockSize;
     this.#isCached = !options.direct;
-    this.#writer = new PromptWriter(this.#isCached);
     this.#capacity = rawCapacity(fd, options.blockSize);
     this.#context = context;
     const { requests } = context;
@@ -151,9 +148,7 @@ export class RawStore implements BlockStore {
         const { iovecs } = this.#context;
         const first = this.#first[request] as number;
         const count = (this.#count[request] as number) - first;
-        const result = this.#writer.write(fd, iovecs, request, first, first + count, left, offset);
-        if (result !== undefined) this.complete(request, result);
-        else if (count === 1) io.write(fd, iovecs.base(request, first), left, offset, request);
+        if (count === 1) io.write(fd, iovecs.base(request, first), left, offset, request);
         else io.writev(fd, iovecs.address(request, first), count, offset, request);
         return;
       }

@@ -1,22 +1,13 @@
 // For tests: a block device with a guest and its I/O played by the test, so that each operation can be seen, made to
 // fail or held back.
 
+import { rawFallocate, rawFdatasync, rawPread, rawPreadv, rawPwrite, rawPwritev } from '@runtime/sdk/linux';
+import { createDriverQueue, createGuestRam, type DriverQueue, type Template } from '@runtime/sdk/testing';
 import {
-  type Mapping,
-  mapAnonymous,
-  rawFallocate,
-  rawFdatasync,
-  rawPread,
-  rawPreadv,
-  rawPwrite,
-  rawPwritev,
-} from '@runtime/sdk/linux';
-import {
-  Chain,
+  createVirtqueue,
   type DeviceContext,
   type DeviceIo,
   type DeviceStats,
-  GuestMemory,
   type Virtqueue,
 } from '@runtime/sdk/virtio';
 import { BlockDevice, type BlockState } from './block-device.ts';
@@ -107,12 +98,18 @@ export interface Request {
 }
 
 interface Sent {
-  readonly chain: Chain;
-  readonly room: number;
+  readonly template: Template;
+  /** Segments to write. */
+  readonly writable: readonly (readonly [address: number, length: number])[];
+  written?: number;
 }
 
 const MEMORY_BYTES = 4 * 2 ** 20;
-const GUEST_BASE = 0x10_0000;
+/** Two regions that are neighbours for the guest. */
+const REGIONS = [
+  { guestAddress: 0x10_0000, size: MEMORY_BYTES / 2 },
+  { guestAddress: 0x10_0000 + MEMORY_BYTES / 2, size: MEMORY_BYTES / 2 },
+];
 
 const ALL_FEATURES = [Feature.flush, Feature.configWce];
 
@@ -125,33 +122,20 @@ export class BlockRig implements Disposable {
   configChanges = 0;
   device: BlockDevice;
   features = ALL_FEATURES.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
-  readonly #memory: GuestMemory;
-  readonly #mapping: Mapping;
-  readonly #fds: Readonly<Record<string, number>>;
+  readonly #ram = createGuestRam(REGIONS);
+  readonly #driver: DriverQueue;
   readonly #queue: Virtqueue;
-  readonly #available: Sent[] = [];
-  readonly #outstanding = new Map<number, Sent>();
-  readonly #used = new Map<number, number>();
-  #head = 0;
-  #at = 0;
+  readonly #fds: Readonly<Record<string, number>>;
+  readonly #sent: Sent[] = [];
+  readonly #byToken = new Map<number, Sent>();
 
   constructor(disk: number, options: Partial<BlockOptions> = {}, io: FakeIo = new FakeIo()) {
     this.io = io;
     // So that each write passes through `io`, as one past the page cache does.
     this.options = { ...DEFAULTS, direct: true, ...options };
     this.#fds = { disk };
-    this.#mapping = mapAnonymous(MEMORY_BYTES);
-    // Two regions that are neighbours for the guest.
-    const half = MEMORY_BYTES / 2;
-    const region = (offset: number) => ({
-      guestAddress: GUEST_BASE + offset,
-      size: half,
-      userAddress: offset,
-      mapping: this.#mapping,
-      mappingOffset: offset,
-    });
-    this.#memory = GuestMemory.create([region(0), region(half)]);
-    this.#queue = this.#makeQueue();
+    this.#driver = createDriverQueue(this.#ram, { size: 256 });
+    this.#queue = createVirtqueue(this.#driver.setup());
     this.config = device.config?.(this.options, this.#fds) ?? new Uint8Array();
     this.device = this.#makeDevice(undefined);
   }
@@ -164,7 +148,7 @@ export class BlockRig implements Disposable {
     this.device = this.#makeDevice(state);
   }
 
-  /** Makes a request available and returns its head; `run` serves it. */
+  /** Makes a request available and returns its number; `run` serves it. */
   send(request: Request): number {
     const { type, sector = 0, out = new Uint8Array(), room = 0 } = request;
     const header = new Uint8Array(HEADER_BYTES + out.length);
@@ -178,55 +162,51 @@ export class BlockRig implements Disposable {
 
   /** @param split lengths of segments, those of `readable` first; what they do not cover gets one segment each */
   sendRaw(readable: Uint8Array, writable: number, split: readonly number[] = []): number {
-    const chain = new Chain();
-    const head = this.#head++;
-    chain.clear(head);
     const lengths = [...split];
-    const add = (bytes: number, isWritable: boolean): void => {
-      let left = bytes;
-      while (left > 0) {
+    const cut = (bytes: number): [address: number, length: number][] => {
+      const segments: [number, number][] = [];
+      for (let left = bytes; left > 0; ) {
         const length = Math.min(left, lengths.shift() || left);
-        const why = chain.append(this.#memory, GUEST_BASE + this.#take(length), length, isWritable);
-        if (why !== undefined) throw new Error(why);
+        segments.push([this.#ram.alloc(length), length]);
         left -= length;
       }
+      return segments;
     };
-    if (readable.length > 0) add(readable.length, false);
+    const out = cut(readable.length);
     let done = 0;
-    for (let i = 0; i < chain.readable; i++) {
-      const bytes = chain.bytes(i);
-      bytes.set(readable.subarray(done, done + bytes.length));
-      done += bytes.length;
+    for (const [address, length] of out) {
+      this.#ram.bytes(address, length).set(readable.subarray(done, done + length));
+      done += length;
     }
-    if (writable > 0) add(writable, true);
-    for (let i = chain.readable; i < chain.count; i++) chain.bytes(i).fill(0xee);
-    this.#available.push({ chain, room: writable });
-    return head;
+    const room = cut(writable);
+    for (const [address, length] of room) this.#ram.bytes(address, length).fill(0xee);
+    const template = this.#driver.template([...out, ...room], out.length);
+    if (template === undefined || !this.#driver.submit(template)) throw new RangeError('the ring is full');
+    const sent: Sent = { template, writable: room };
+    this.#byToken.set(template.token, sent);
+    return this.#sent.push(sent) - 1;
   }
 
   /** Serves what was sent, until nothing is left to do. */
   run(): void {
+    this.#driver.kick();
     do {
       this.device.process(this.#queue);
       this.io.step((token, result) => this.device.complete(token, result));
-    } while (this.io.inFlight > 0 || this.#available.length > 0);
+      this.#collect();
+    } while (this.io.inFlight > 0 || !this.#queue.enableNotifications());
   }
 
   /** Takes what was sent, and ends none of it. */
   begin(): void {
+    this.#driver.kick();
     this.device.process(this.#queue);
   }
 
-  answer(head: number): Answer | undefined {
-    const written = this.#used.get(head);
-    const sent = this.#outstanding.get(head);
-    if (written === undefined || sent === undefined) return undefined;
-    const bytes = new Uint8Array(sent.room);
-    let done = 0;
-    for (let i = sent.chain.readable; i < sent.chain.count; i++) {
-      bytes.set(sent.chain.bytes(i), done);
-      done += sent.chain.length[i] as number;
-    }
+  answer(number: number): Answer | undefined {
+    const { writable = [], written } = this.#sent[number] ?? {};
+    if (written === undefined) return undefined;
+    const bytes = Buffer.concat(writable.map(([address, length]) => this.#ram.bytes(address, length)));
     return { status: bytes.at(-1), data: bytes.subarray(0, -1), written };
   }
 
@@ -258,14 +238,20 @@ export class BlockRig implements Disposable {
 
   [Symbol.dispose](): void {
     this.device.dispose();
-    this.#mapping[Symbol.dispose]();
+    if (!this.#ram.intact) throw new Error('the device has written outside of the memory of the guest');
+    this.#driver[Symbol.dispose]();
+    this.#ram[Symbol.dispose]();
   }
 
-  #take(length: number): number {
-    if (this.#at + length > MEMORY_BYTES) this.#at = 0;
-    const at = this.#at;
-    this.#at += length;
-    return at;
+  #collect(): void {
+    this.#queue.flush();
+    while (this.#driver.next()) {
+      const sent = this.#byToken.get(this.#driver.doneToken);
+      if (sent === undefined) throw new Error('something was used that was not sent');
+      sent.written = this.#driver.doneWritten;
+      this.#byToken.delete(sent.template.token);
+      this.#driver.release(sent.template);
+    }
   }
 
   #makeDevice(state: BlockState | undefined): BlockDevice {
@@ -292,23 +278,5 @@ export class BlockRig implements Disposable {
       request: () => Promise.reject(new Error('no runtime')),
     };
     return new BlockDevice(context);
-  }
-
-  #makeQueue(): Virtqueue {
-    const queue: Partial<Virtqueue> = {
-      index: 0,
-      pop: () => {
-        const sent = this.#available.shift();
-        if (sent !== undefined) this.#outstanding.set(sent.chain.head, sent);
-        return sent?.chain;
-      },
-      push: (head, written) => {
-        const sent = this.#outstanding.get(head);
-        if (sent === undefined || this.#used.has(head)) throw new Error(`${head} is not outstanding`);
-        if (written > sent.room) throw new Error(`${written} bytes were written into ${sent.room}`);
-        this.#used.set(head, written);
-      },
-    };
-    return queue as Virtqueue;
   }
 }
