@@ -47,6 +47,7 @@ export default definePlugin({
         const program = findProgram(config.qemu);
         return program !== undefined && (await probe.works(program)) ? 'kvm' : 'tcg';
       },
+      netBackend: () => (findProgram('passt') === undefined ? 'user' : 'passt'),
       bootFiles,
     });
     ctx.provide(vms, manager);
@@ -56,6 +57,7 @@ export default definePlugin({
       return offers.map(({ kind, type, module }) => ({ kind, type, module: module.file }));
     });
     await manager.adoptAll();
+    await manager.stopOrphans();
     return {
       // Its presence makes the plugin replaceable while VMs run: the new code takes them over as the next runtime would.
       snapshot: () => undefined,

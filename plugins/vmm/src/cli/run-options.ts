@@ -37,7 +37,8 @@ export const RUN_SPEC = {
     net: {
       type: 'string',
       multiple: true,
-      summary: 'a network card: backend=user|passt|tap|none[,mac=…][,tap-name=…]; default backend=user',
+      summary:
+        'a network card: backend=user|passt|tap|none[,mac=…][,tap-name=…]; default backend=passt, where it is installed',
     },
     rng: { type: 'boolean', default: true, summary: 'random numbers from the host; --no-rng leaves them out' },
     balloon: { type: 'boolean', summary: 'a balloon for memory' },

@@ -6,6 +6,7 @@ import { runConsole } from './console-session.ts';
 import { EXIT_CHECK_FAILED, EXIT_CODES, EXIT_INVALID } from './exit-codes.ts';
 import { prepareGuest } from './prepare-guest.ts';
 import { describeRun, RUN_SPEC } from './run-options.ts';
+import { makeScratchDisk } from './scratch-disk.ts';
 import { CheckReader } from './self-check.ts';
 
 /** Has the default guest check its devices and end. */
@@ -23,9 +24,11 @@ export function addRun(commands: CommandRegistry, vms: Vms): void {
       await io.err(`${e.message}\n${e.remedy}`);
       return EXIT_INVALID;
     }
-    if (kernel === undefined) await prepareGuest(io);
-    const isCheck = kernel === undefined && !io.terminal.isTTY;
-    return isCheck ? selfCheck(vms, description, io, signal) : interactive(vms, description, io, signal);
+    if (kernel !== undefined) return interactive(vms, description, io, signal);
+    await prepareGuest(io);
+    using scratch = description.block === undefined ? makeScratchDisk() : undefined;
+    const equipped = scratch === undefined ? description : { ...description, block: [scratch.block] };
+    return await (io.terminal.isTTY ? interactive(vms, equipped, io, signal) : selfCheck(vms, equipped, io, signal));
   });
 }
 

@@ -48,8 +48,20 @@ const MIN_MIB = 64;
 
 type Names = (kind: string) => string;
 
-/** @param cwd what relative paths are relative to. @throws VMM_ERR_DESCRIPTION */
-export function planVm(description: VmDescription & { readonly name: string }, cwd: string): VmPlan {
+export interface PlanDefaults {
+  /** What relative paths are relative to. */
+  readonly cwd: string;
+  /** Of a network card that names none. */
+  readonly netBackend: 'passt' | 'user';
+}
+
+/** @throws VMM_ERR_DESCRIPTION */
+export function planVm(given: VmDescription & { readonly name: string }, defaults: PlanDefaults): VmPlan {
+  const { cwd, netBackend } = defaults;
+  const description = {
+    ...given,
+    net: (given.net ?? [{}]).map((card) => ({ ...card, backend: card.backend ?? netBackend })),
+  };
   const { name, params = '', mem = DEFAULT_MIB } = description;
   const absolute = (path: string): string => (isAbsolute(path) ? path : join(cwd, path));
   const memoryMib = toMib(mem);
@@ -94,7 +106,7 @@ function plannedDevices(description: VmDescription, names: Names, absolute: (pat
     }),
   }));
   const cards = net
-    .filter(({ backend = 'user' }) => backend !== 'user' && backend !== 'none')
+    .filter(({ backend }) => backend !== 'user' && backend !== 'none')
     .map(({ backend, mac, 'tap-name': tapName, 'vq-pairs': pairs }) => ({
       ...plain,
       id: names('net'),
@@ -126,7 +138,7 @@ function plannedDevices(description: VmDescription, names: Names, absolute: (pat
 }
 
 function plannedNatives({ net, balloon = false, input = [] }: VmDescription, names: Names): PlannedNative[] {
-  const user = (net ?? [{}]).filter(({ backend = 'user' }) => backend === 'user');
+  const user = (net ?? []).filter(({ backend }) => backend === 'user');
   return [
     ...user.map(({ mac }) => ({
       id: names('net'),

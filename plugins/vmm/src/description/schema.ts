@@ -37,7 +37,7 @@ export const netSchema = z
       .enum(['user', 'passt', 'tap', 'none'])
       .optional()
       .describe(
-        "How the guest reaches the network: QEMU's own user-mode network, passt, or a tap device; default user.",
+        "How the guest reaches the network: passt (default, where it is installed), a tap device, or QEMU's own user-mode network.",
       ),
     mac: z.string().regex(MAC, 'must be six pairs of hexadecimal digits with ":" between').optional(),
     'tap-name': z.string().min(1).max(15).optional().describe('An existing tap device.'),
@@ -96,7 +96,7 @@ export const descriptionSchema = z
       .describe('Memory: MiB, or such as 2G; default 512.'),
     cpus: z.int().min(1).max(64).optional().describe('Default 1.'),
     block: z.array(blockSchema).max(24).optional(),
-    net: z.array(netSchema).max(8).optional().describe('Default: one of backend user.'),
+    net: z.array(netSchema).max(8).optional().describe('Default: one.'),
     vsock: z.union([z.boolean(), vsockSchema]).optional().describe('Default true.'),
     rng: z.boolean().optional().describe('Random numbers from the host; default true.'),
     balloon: z.boolean().optional().describe('Memory that the guest does not use can be taken back; default false.'),

@@ -3,15 +3,14 @@
 import type { StateStore } from '@runtime/sdk';
 import { z } from 'zod';
 import type { MachineSpec } from '../contract.ts';
-import { checkDescription } from '../description/parse.ts';
-import type { VmDescription } from '../description/schema.ts';
+import type { VmPlan } from '../description/resolve.ts';
 import type { VmHoldings } from './leases.ts';
 
 export interface VmRecord {
   readonly version: 1;
   readonly name: string;
-  /** With its name, as the hooks left it. */
-  readonly description: VmDescription & { readonly name: string };
+  /** What it was made after; devices that nobody had are not in it. */
+  readonly plan: VmPlan;
   readonly cwd: string;
   readonly holdings: VmHoldings;
   /** Sockets by path; descriptors in it mean nothing. */
@@ -21,11 +20,12 @@ export interface VmRecord {
 
 const PREFIX = 'vm/';
 
+const device = z.object({ id: z.string(), kind: z.string() }).loose();
 const slots = z.record(z.string(), z.int().min(2).max(30));
 const shape = z.object({
   version: z.literal(1),
   name: z.string(),
-  description: z.object({ name: z.string() }).loose(),
+  plan: z.object({ name: z.string(), devices: z.array(device), natives: z.array(device) }).loose(),
   cwd: z.string(),
   holdings: z.object({ cid: z.int().optional(), slots, macs: z.record(z.string(), z.string()) }),
   spec: z
@@ -65,11 +65,5 @@ export class VmRecords {
 /** Our own writing, but a file: its shape is looked at, not every value. */
 export function parseRecord(value: unknown): VmRecord | undefined {
   const { success, data } = shape.safeParse(value);
-  if (!success) return undefined;
-  try {
-    checkDescription(data.description, 'the record');
-  } catch {
-    return undefined;
-  }
-  return data as unknown as VmRecord;
+  return success ? (data as unknown as VmRecord) : undefined;
 }

@@ -25,7 +25,7 @@ import { Vm } from './vm.ts';
 
 type Context = Pick<
   PluginContext<Requires, ServiceTokens, unknown, unknown>,
-  'events' | 'hooks' | 'resources' | 'state' | 'log' | 'signal'
+  'events' | 'hooks' | 'resources' | 'state' | 'log' | 'signal' | 'processes'
 >;
 
 export interface VmManagerOptions {
@@ -38,6 +38,8 @@ export interface VmManagerOptions {
   /** Whether anybody has devices of that kind. */
   readonly hasKind: (kind: string) => Promise<boolean>;
   readonly accelerator: (asked: 'auto' | 'kvm' | 'tcg') => Promise<'kvm' | 'tcg'>;
+  /** Of network cards that name none. */
+  readonly netBackend: () => 'passt' | 'user';
   readonly bootFiles: (plan: VmPlan) => Promise<BootFiles>;
 }
 
@@ -66,6 +68,17 @@ export class VmManager implements Vms {
         }),
       ),
     );
+  }
+
+  /** Processes of VMs of which nothing is left to know: a record was lost, or a VM could not be taken over. */
+  async stopOrphans(): Promise<void> {
+    const { processes, log } = this.#context;
+    const orphans = processes.list().filter(({ key, detached, state }) => {
+      const vm = vmOfProcess(key);
+      return detached && state === 'ready' && vm !== undefined && !this.#vms.has(vm);
+    });
+    for (const { key } of orphans) log.warn({ process: key }, `${key} belongs to no VM, and is ended`);
+    await Promise.allSettled(orphans.map((orphan) => orphan.stop()));
   }
 
   async start(given: VmDescription, options: StartOptions = {}): Promise<VmInfo> {
@@ -204,7 +217,9 @@ export class VmManager implements Vms {
   }
 
   async restartDevice(name: string, id: string): Promise<void> {
-    await this.#live(name, 'changed').device(id).running.restart();
+    const vm = this.#live(name, 'changed');
+    await vm.device(id).running.restart();
+    await vm.recoveries.get(id);
   }
 
   async requestDevice(name: string, id: string, method: string, params: unknown): Promise<unknown> {
@@ -216,9 +231,10 @@ export class VmManager implements Vms {
     const vm = this.#vms.get(name);
     if (vm === undefined || !vm.live || vm.state === 'starting') return;
     this.#context.events.emit('vm:device-restarted', { vm: name, device });
-    this.#options.machine.reconnected(name, device).catch((err: unknown) => {
+    const recovery = this.#options.machine.reconnected(name, device).catch((err: unknown) => {
       if (vm.live) this.#context.log.warn({ err, vm: name, device }, `device ${device} is not back in its guest`);
     });
+    vm.recoveries.set(device, recovery);
   }
 
   deviceFailed(name: string, device: string, why: string): void {
@@ -235,7 +251,7 @@ export class VmManager implements Vms {
   async #make(vm: Vm, description: VmDescription & { readonly name: string }, cwd: string): Promise<void> {
     const { context, machine, devices, vmsFolder, logFolder } = this.#options;
     const { name } = vm;
-    const plan = await this.#knownOnly(planVm(description, cwd));
+    const plan = await this.#knownOnly(planVm(description, { cwd, netBackend: this.#options.netBackend() }));
     const leases = leaseFor(context.resources, plan);
     vm.cleanup.use(leases);
     const { holdings } = leases;
@@ -254,7 +270,7 @@ export class VmManager implements Vms {
       if (await machine.alive(name)) await machine.stop(name, { force: true });
     });
     for (const { running } of vm.devices.values()) running.machineStarted();
-    await this.#records.write({ version: 1, name, description, cwd, holdings, spec, startedAt: vm.startedAt });
+    await this.#records.write({ version: 1, name, plan, cwd, holdings, spec, startedAt: vm.startedAt });
     vm.cleanup.defer(() => this.#records.remove(name));
     context.events.emit('vm:created', { vm: name, cid: holdings.cid });
     await machine.boot(name);
@@ -273,7 +289,7 @@ export class VmManager implements Vms {
     vm.consoleLog = consoleLog(spec);
     vm.cleanup.defer(() => this.#records.remove(name));
     try {
-      const plan = await this.#knownOnly(planVm(record.description, cwd));
+      const { plan } = record;
       if (!(await machine.adopt(spec))) {
         vm.move('crashed');
         await vm.cleanup.disposeAsync();
@@ -363,6 +379,11 @@ export class VmManager implements Vms {
     const ended = [...this.#vms.values()].filter((vm) => !vm.live);
     for (const vm of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) this.#forget(vm);
   }
+}
+
+/** `vm/<name>/qemu`, `<name>/<device>` and `<name>/<device>/<helper>` */
+function vmOfProcess(key: string): string | undefined {
+  return /^vm\/([^/]+)\/qemu$/.exec(key)?.[1] ?? /^([^/]+)\/[^/]+(\/[^/]+)?$/.exec(key)?.[1];
 }
 
 function freeId(kind: string, vm: Vm): string {

@@ -25,6 +25,8 @@ export class Vm {
   readonly name: string;
   readonly startedAt: string;
   readonly devices: Map<string, PluggedDevice> = new Map();
+  /** Device → the machine's part in its coming back, the last time. */
+  readonly recoveries: Map<string, Promise<void>> = new Map();
   /** Undoes what was done for it, newest first. */
   readonly cleanup: AsyncDisposableStack;
   spec: MachineSpec | undefined;
@@ -95,7 +97,10 @@ export class Vm {
       params: spec?.params ?? '',
       directory: spec?.directory ?? '',
       consoleLog: this.consoleLog,
-      devices: [...this.devices.values()].map(deviceInfo).concat(this.#natives()),
+      devices: [...this.devices.values()]
+        .map(deviceInfo)
+        .concat(this.#natives())
+        .toSorted((a, b) => a.slot - b.slot),
       exit: this.exit,
     };
   }
