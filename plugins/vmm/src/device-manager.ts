@@ -57,6 +57,8 @@ export interface RunningDevice {
   /** Kills the process and has it come back with its requests in flight. */
   restart(): Promise<void>;
   stop(): Promise<void>;
+  /** Lets go of the process, which goes on: the code of the plugin is replaced, or the runtime ends. */
+  release(): void;
 }
 
 export interface DeviceManagerOptions {

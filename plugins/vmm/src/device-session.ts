@@ -178,6 +178,16 @@ export class DeviceSession implements RunningDevice {
     await this.#parts.half.close();
   }
 
+  release(): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#link?.[Symbol.dispose]();
+    this.machineStarted();
+    closeSync(this.#parts.control);
+    // What else its half has goes with the instance of the plugin; files stay for the next one.
+    for (const fd of Object.values(this.#parts.half.fds)) closeSync(fd);
+  }
+
   async #ask(): Promise<void> {
     await this.#link?.request('stop', null).catch(() => {});
   }

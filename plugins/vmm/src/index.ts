@@ -63,6 +63,7 @@ export default definePlugin({
       snapshot: () => undefined,
       async dispose(reason) {
         if (!persistent && reason === 'stop') await manager.stopAll();
+        manager.release();
         qemu.release();
       },
     };
