@@ -13,6 +13,10 @@ import { HEADER_BYTES, HOST_CID, OP } from './packet.ts';
 import { type Segment, TestRing } from './test-ring.ts';
 import { VsockDevice, type VsockState } from './vsock-device.ts';
 
+/** Those of the test itself, also while the device's are faked. */
+const later = globalThis.setTimeout;
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => later(resolve, ms));
+
 export const CID = 42;
 const QUEUE_SIZE = 256;
 const MEMORY_BYTES = 48 * 2 ** 20;
@@ -195,14 +199,13 @@ export class VsockRig implements AsyncDisposable {
 
   /** The next packet that the guest gets for which `isIt` says so; others are dropped. */
   async packet(isIt: (packet: Packet) => boolean = () => true, ms = 5_000): Promise<Packet> {
-    const until = performance.now() + ms;
-    for (;;) {
+    for (let left = ms; ; left--) {
       const packet = this.received.shift();
       if (packet !== undefined && isIt(packet)) return packet;
       if (packet !== undefined) continue;
-      if (performance.now() > until) throw new Error('the guest did not get that packet');
+      if (left === 0) throw new Error('the guest did not get that packet');
       this.wake();
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await sleep(1);
     }
   }
 
@@ -213,7 +216,7 @@ export class VsockRig implements AsyncDisposable {
   /** Lets everything happen that is under way. */
   async settle(ms = 20): Promise<void> {
     this.wake();
-    await new Promise((resolve) => setTimeout(resolve, ms));
+    await sleep(ms);
   }
 
   /** Whether the event queue was used; gives it a buffer first. */
@@ -268,7 +271,7 @@ export class VsockRig implements AsyncDisposable {
     this.device.dispose();
     for (const cleanup of this.#cleanups) cleanup();
     for (const fd of Object.values(this.fds)) closeFd(fd);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await sleep(5);
     this.#mapping[Symbol.dispose]();
     rmSync(this.directory, { recursive: true, force: true });
   }

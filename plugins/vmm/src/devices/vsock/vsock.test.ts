@@ -335,6 +335,19 @@ test('without receive buffers nothing is lost and little is held', async () => {
   expect(ops.filter((op) => op === OP.rw || op === OP.shutdown)).toEqual([OP.rw, OP.shutdown]);
 });
 
+test('while the guest takes no answers, its packets are left where they are', async () => {
+  await using rig = new VsockRig();
+  rig.isReading = false;
+  for (let i = 0; i < 3000; i++) rig.send({ op: OP.rw, sourcePort: i, destinationPort: 1 });
+  await rig.settle(50);
+  expect(rig.stats.resets).toBeLessThan(1500);
+  rig.resumeReading();
+  await rig.settle(100);
+  expect(rig.received.map(({ op, destinationPort }) => [op, destinationPort])).toEqual(
+    Array.from({ length: 3000 }, (_, i) => [OP.rst, i]),
+  );
+});
+
 test('a driver reset ends all connections, and the next driver is served', async () => {
   await using rig = new VsockRig();
   const socket = await fromGuest(rig);
