@@ -122,7 +122,7 @@ function plannedDevices(description: VmDescription, names: Names, absolute: (pat
     tag,
     options: defined({ path: absolute(path), tag, readonly: ro }),
   }));
-  const cid = typeof vsock === 'object' ? vsock.cid : undefined;
+  const { cid, ports } = typeof vsock === 'object' ? vsock : {};
   const sockets: PlannedDevice = {
     ...plain,
     id: 'vsock0',
@@ -130,7 +130,7 @@ function plannedDevices(description: VmDescription, names: Names, absolute: (pat
     optional: description.vsock === undefined,
     wantsCid: true,
     ...(cid === undefined ? {} : { cid }),
-    options: {},
+    options: defined({ ports }),
   };
   const random = { ...plain, id: 'rng0', kind: 'rng', optional: description.rng === undefined, options: {} };
   const others = device.map(({ kind, id, ...options }) => ({ ...plain, id: id ?? names(kind), kind, options }));

@@ -53,6 +53,11 @@ export const vsockSchema = z
       .max(0xffff_fffe)
       .optional()
       .describe('Context id of the guest; default: the next free one, from 32.'),
+    ports: z
+      .array(z.int().min(0).max(0xffff_fffe))
+      .max(64)
+      .optional()
+      .describe('Ports of the guest that get a socket of their own, vsock.sock.g<port>, for clients such as gRPC.'),
   })
   .describe('Sockets between guest and host.');
 
