@@ -104,7 +104,7 @@ export class Recorder {
       ...file,
       write: (source, position) => {
         file.write(source, position);
-        this.events.push({ kind: 'write', offset: position, bytes: source.slice() });
+        this.events.push({ kind: 'write', offset: position, bytes: Uint8Array.from(source) });
       },
       truncate: (size) => {
         if (size !== file.size()) this.events.push({ kind: 'size', size });

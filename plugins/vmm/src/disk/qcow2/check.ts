@@ -111,6 +111,7 @@ export function checkImage(file: ImageFile, header: Qcow2Header): CheckResult {
     if (said > used) leaks += 1;
     else if (said < used) low += 1;
   }
+  for (const cluster of refcounts.countedFrom(clusters)) if (refcounts.get(cluster) > 0) leaks += 1;
   return { leaks, corruptions: low + badEntries, badEntries, allocated, references, refcounts };
 }
 
@@ -129,6 +130,9 @@ export function repairImage(file: ImageFile): Qcow2Header {
     if (used > refcounts.max) throw refuse(`cluster ${cluster} is used ${used} times, more than can be counted`);
     if (refcounts.get(cluster) !== used) refcounts.set(cluster, used);
   }
+  // The file may have been cut off where clusters had been set aside.
+  for (const cluster of refcounts.countedFrom(references.length))
+    if (refcounts.get(cluster) > 0) refcounts.set(cluster, 0);
   refcounts.flush();
   file.sync();
   return header;

@@ -84,10 +84,12 @@ export class Qcow2Image {
 
   /**
    * Until the image is closed, clusters are set aside that nothing refers to. Version 2 cannot say so; what is lost in a
-   * crash there is found by a check.
+   * crash there is found by a check. Durable when it returns.
    */
   markDirty(): void {
+    if ((this.#incompatible & INCOMPATIBLE_DIRTY) !== 0n || this.header.version === 2) return;
     this.#setIncompatible(this.#incompatible | INCOMPATIBLE_DIRTY);
+    this.file.sync();
   }
 
   /** Host clusters, as first and count, that the entry of a guest cluster refers to. `value` is what it decodes to. */

@@ -10,6 +10,9 @@ const TWO_32 = 2 ** 32;
 /** Of cached blocks, in bytes; always at least two blocks. */
 const CACHE_BYTES = 2 * 2 ** 20;
 
+/** Clusters beyond the end of the file that a check looks at. */
+const MAX_COUNTED = 2 ** 26;
+
 interface Block {
   readonly index: number;
   readonly bytes: Uint8Array;
@@ -106,6 +109,18 @@ export class Refcounts {
       cluster = base + this.perBlock;
     }
     return end;
+  }
+
+  /** The clusters from `first` on that there are blocks for, as far as can be looked at in reasonable time. */
+  *countedFrom(first: number): Generator<number> {
+    let left = MAX_COUNTED;
+    for (let index = Math.floor(first / this.perBlock); index < this.#table.length; index += 1) {
+      if (!this.hasBlock(index)) continue;
+      left -= this.perBlock;
+      if (left < 0) return;
+      const base = index * this.perBlock;
+      for (let cluster = Math.max(first, base); cluster < base + this.perBlock; cluster += 1) yield cluster;
+    }
   }
 
   /** Writes what was set. */
