@@ -59,14 +59,18 @@ const DEBIAN_PACKAGES = [
   },
   { package: 'passt', command: 'passt', why: 'the network of VMs', neededBy: ['vm', 'test', 'bench'] },
   { package: 'xz-utils', command: 'xz', why: 'unpacks guest kernels', neededBy: ['vm', 'test', 'bench'] },
-  { package: 'kmod', command: 'depmod', why: 'the order of guest kernel modules', neededBy: ['vm', 'test', 'bench'] },
   {
     package: 'qemu-utils',
     command: 'qemu-img',
     why: 'what our disk images are compared with',
     neededBy: ['test', 'bench'],
   },
-  { package: 'mmdebstrap', command: 'mmdebstrap', why: 'the Debian guest of the tests', neededBy: ['test', 'bench'] },
+  {
+    package: 'erofs-utils',
+    command: 'mkfs.erofs',
+    why: 'the Debian guest of the tests',
+    neededBy: ['test', 'bench'],
+  },
   { package: 'e2fsprogs', command: 'mke2fs', why: 'file systems of the Debian guest', neededBy: ['test', 'bench'] },
   { package: 'iperf3', command: 'iperf3', why: 'tests of the network of guests', neededBy: ['test'] },
 ];
