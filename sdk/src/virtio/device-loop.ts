@@ -103,9 +103,13 @@ export class DeviceLoop {
     return this.#tracer.fetch();
   }
 
-  /** Takes nothing more from any queue and ends when nothing is outstanding. */
-  async pause(): Promise<void> {
+  /** Takes nothing more from any queue, until resumed. */
+  pause(): void {
     this.#paused = true;
+  }
+
+  /** Ends when nothing is outstanding. */
+  async drained(): Promise<void> {
     await this.#idle(() => this.#io.inFlight === 0 && this.#running.every((one) => isDone(one, this.#io)));
   }
 

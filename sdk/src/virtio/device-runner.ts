@@ -274,9 +274,10 @@ export class DeviceRunner implements BackendDevice {
   }
 
   async #quiesce({ definition, instance }: Generation): Promise<void> {
+    this.#loop.pause();
     const quiet = (async () => {
       await instance.quiesce?.();
-      await this.#loop.pause();
+      await this.#loop.drained();
     })();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
