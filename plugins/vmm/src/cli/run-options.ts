@@ -101,7 +101,9 @@ function typed(values: Readonly<Record<string, unknown>>, schema: z.ZodObject): 
   return Object.fromEntries(
     Object.entries(values).map(([key, value]) => {
       const property = schema.shape[key] as z.ZodType | undefined;
-      return [key, typeof value === 'string' && property !== undefined ? convert(value, property) : value];
+      if (property === undefined) return [key, value];
+      if (Array.isArray(value)) return [key, convertList(value as readonly string[], property)];
+      return [key, typeof value === 'string' ? convert(value, property) : value];
     }),
   );
 }
@@ -113,6 +115,10 @@ function convert(text: string, schema: z.ZodType): unknown {
   return (
     [text, number, flag].find((candidate) => candidate !== undefined && schema.safeParse(candidate).success) ?? text
   );
+}
+
+function convertList(texts: readonly string[], schema: z.ZodType): unknown {
+  return schema.safeParse(texts).success ? texts : texts.map((text) => convert(text, z.number()));
 }
 
 /** Of options whose schema is elsewhere: what looks like a number or a flag is one. */
