@@ -102,7 +102,9 @@ async function play(acts: readonly Act[]): Promise<void> {
   expect(openFds()).toBeLessThanOrEqual(before);
 }
 
-test('whatever guest and hosts do, nothing leaks and the next guest is served', { timeout: 60_000 }, async () => {
+test('whatever guest and hosts do, nothing leaks and the next guest is served', {
+  timeout: 60_000 + RUNS * 100,
+}, async () => {
   await fc.assert(fc.asyncProperty(fc.array(act, { minLength: 20, maxLength: 120, size: 'max' }), play), {
     numRuns: RUNS,
   });
