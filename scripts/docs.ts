@@ -2,6 +2,7 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { descriptionJsonSchema } from '../plugins/vmm/src/description/json-schema.ts';
 import { makePages, REFERENCE } from './reference/pages.ts';
 
 mkdirSync(REFERENCE, { recursive: true });
@@ -9,3 +10,5 @@ for (const [name, text] of await makePages()) {
   writeFileSync(join(REFERENCE, name), text);
   console.log(`docs/reference/${name}`);
 }
+writeFileSync(join(REFERENCE, 'vm-schema.json'), `${JSON.stringify(descriptionJsonSchema(), undefined, 2)}\n`);
+console.log('docs/reference/vm-schema.json');

@@ -1,12 +1,24 @@
 // docs/reference/cli.md: the help of every command, as it is printed.
 
-import { CORE_VERSION } from '@runtime/core';
+import { CORE_VERSION, type CommandSpec } from '@runtime/core';
 import { CLI_COMMANDS, COMMAND_GROUPS } from '../../sdk/src/cli/command-table.ts';
-import { parseCommandLine } from '../../sdk/src/cli/parse.ts';
+import type { GlobalValues } from '../../sdk/src/cli/context.ts';
+import { parseCommandLine, parseForeign } from '../../sdk/src/cli/parse.ts';
+import type { PluginParts } from './plugin-parts.ts';
 
 const STYLE = { columns: 100, color: false } as const;
+const NO_GLOBALS: GlobalValues = {
+  plugins: undefined,
+  config: undefined,
+  set: [],
+  isolation: [],
+  logLevel: undefined,
+  name: undefined,
+  format: 'table',
+  debug: false,
+};
 
-export function cliPage(): string {
+export function cliPage(plugins: readonly PluginParts[]): string {
   return [
     '# Command line',
     '',
@@ -29,6 +41,13 @@ export function cliPage(): string {
     '',
     'They stand beside these and have their own `--help`. With a running runtime they run inside it; without one,',
     '`runtime --plugins <names> <command>` starts one for as long as the command runs.',
+    ...plugins
+      .filter(({ commands }) => commands.length > 0)
+      .flatMap(({ plugin, commands }) => [
+        '',
+        `## Commands of ${plugin}`,
+        ...commands.flatMap((spec) => ['', `### runtime ${spec.name}`, '', foreignHelp(spec)]),
+      ]),
     '',
     '## Exit codes',
     '',
@@ -46,7 +65,17 @@ export function cliPage(): string {
 function help(words: readonly string[]): string {
   const parsed = parseCommandLine([...words, '--help'], CORE_VERSION, STYLE);
   if (parsed.kind !== 'text') throw new Error(`runtime ${words.join(' ')} --help prints no help`);
+  return block(parsed.text);
+}
+
+function foreignHelp(spec: CommandSpec): string {
+  const parsed = parseForeign(spec, ['--help'], NO_GLOBALS, STYLE);
+  if (!('text' in parsed)) throw new Error(`runtime ${spec.name} --help prints no help`);
+  return block(parsed.text);
+}
+
+function block(help: string): string {
   // Said once above is enough.
-  const text = parsed.text.replace(/\nOptions for every command, .*\n/, '');
+  const text = help.replace(/\nOptions for every command, .*\n/, '');
   return ['```text', text.trim(), '```'].join('\n');
 }

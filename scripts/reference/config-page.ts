@@ -3,27 +3,13 @@
 import { z } from 'zod';
 import { CONFIG_VARIABLES } from '../../sdk/src/cli/config/layers.ts';
 import { CONFIG_DEFAULTS, layerSchema } from '../../sdk/src/cli/config/schema.ts';
-
-/** The part of JSON Schema that zod makes of ours. */
-interface JsonSchema {
-  readonly type?: string;
-  readonly description?: string;
-  readonly properties?: Readonly<Record<string, JsonSchema>>;
-  readonly additionalProperties?: JsonSchema | boolean;
-  readonly items?: JsonSchema;
-  readonly enum?: readonly string[];
-  readonly const?: string;
-  readonly anyOf?: readonly JsonSchema[];
-  readonly oneOf?: readonly JsonSchema[];
-  readonly required?: readonly string[];
-  readonly minimum?: number;
-  readonly maximum?: number;
-}
+import { type JsonSchema, typeText } from './json-schema.ts';
+import type { PluginParts } from './plugin-parts.ts';
 
 /** How the name in `settings.<name>` is called. */
 const PLACEHOLDERS: Readonly<Record<string, string>> = { settings: 'plugin', services: 'service', pools: 'pool' };
 
-export function configPage(): string {
+export function configPage(plugins: readonly PluginParts[]): string {
   const schema = z.toJSONSchema(layerSchema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
   return `# Configuration
 
@@ -56,10 +42,10 @@ services:
 
 | key | value | default | meaning |
 |---|---|---|---|
-${rows(schema, []).join('\n')}
+${rows(schema, [], CONFIG_DEFAULTS).join('\n')}
 
 Whole numbers of pools are decimal, or text: \`'0x100000000'\` is exact where YAML's own numbers are not.
-
+${plugins.map(settingsOf).join('')}
 ## Environment
 
 | variable | key | value |
@@ -72,51 +58,40 @@ ${Object.entries(CONFIG_VARIABLES)
 `;
 }
 
-function rows(schema: JsonSchema, path: readonly string[]): readonly string[] {
+function settingsOf({ plugin, config }: PluginParts): string {
+  if (config === undefined) return '';
+  const schema = z.toJSONSchema(config, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
+  return `
+## Settings of ${plugin}
+
+Under \`settings.${plugin}.config\`:
+
+| key | value | default | meaning |
+|---|---|---|---|
+${rows(schema, [], config.parse({})).join('\n')}
+`;
+}
+
+function rows(schema: JsonSchema, path: readonly string[], defaults: unknown): readonly string[] {
   const children = Object.entries(schema.properties ?? {}).map(([key, child]) => [key, child] as const);
   const { additionalProperties: named } = schema;
   if (typeof named === 'object') children.push([`<${PLACEHOLDERS[path.at(-1) ?? ''] ?? 'name'}>`, named]);
   return children.flatMap(([key, child]) => {
     const at = [...path, key];
     const isGroup = child.properties !== undefined || typeof child.additionalProperties === 'object';
-    const own = isGroup && child.description === undefined ? [] : [row(child, at, isGroup)];
-    return [...own, ...rows(child, at)];
+    const own = isGroup && child.description === undefined ? [] : [row(child, at, isGroup, defaults)];
+    return [...own, ...rows(child, at, defaults)];
   });
 }
 
-function row(schema: JsonSchema, path: readonly string[], isGroup: boolean): string {
-  const fallback = defaultOf(path);
+function row(schema: JsonSchema, path: readonly string[], isGroup: boolean, defaults: unknown): string {
+  const fallback = defaultOf(path, defaults);
   const shown = isGroup || fallback === undefined ? '' : `\`${JSON.stringify(fallback)}\``;
   return `| \`${path.join('.')}\` | ${isGroup ? '' : typeText(schema)} | ${shown} | ${schema.description ?? ''} |`;
 }
 
-function defaultOf(path: readonly string[]): unknown {
-  let at: unknown = CONFIG_DEFAULTS;
+function defaultOf(path: readonly string[], defaults: unknown): unknown {
+  let at = defaults;
   for (const key of path) at = (at as Readonly<Record<string, unknown>> | undefined)?.[key];
   return at;
-}
-
-function typeText(schema: JsonSchema): string {
-  const { type, items, minimum, maximum, oneOf, anyOf } = schema;
-  if (schema.const !== undefined) return `\`${schema.const}\``;
-  if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(', ');
-  if (oneOf !== undefined) return oneOf.map(objectText).join('<br>');
-  if (anyOf !== undefined) return 'whole number';
-  if (type === 'array') return `list of ${items === undefined ? 'anything' : typeText(items)}`;
-  if (type === 'string') return 'text';
-  if (type === 'integer') return `${number(minimum)}–${number(maximum)}`;
-  if (type === 'boolean') return '`true`, `false`';
-  return 'anything';
-}
-
-function objectText({ properties = {}, required = [] }: JsonSchema): string {
-  const keys = Object.entries(properties).map(([key, value]) => {
-    const text = value.const ?? 'whole number';
-    return `${key}${required.includes(key) ? '' : '?'}: ${text}`;
-  });
-  return `\`{ ${keys.join(', ')} }\``;
-}
-
-function number(value: number | undefined): string {
-  return value === undefined ? '' : value.toLocaleString('en');
 }

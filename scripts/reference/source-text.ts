@@ -15,7 +15,7 @@ export interface SourceFile {
 
 const SOURCES = ['core/src/**/*.ts', 'sdk/src/**/*.ts', 'plugins/*/src/**/*.ts'];
 /** Tests, and what others are to write. */
-const NOT_OURS = /\.(?:test|check)\.ts$|\/test-programs\/|\/template\//;
+const NOT_OURS = /\.(?:test|check)\.ts$|\/test-programs\/|\/template(?:-device)?\//;
 
 /** Sources of all packages, sorted by path. */
 export function readSources(): readonly SourceFile[] {

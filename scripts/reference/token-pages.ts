@@ -18,7 +18,7 @@ export async function tokenPages(): Promise<readonly (readonly [string, string |
   const [hooks, services, pools] = [
     await findTokens<AnyHook>('Hook'),
     await findTokens<ServiceToken<object>>('Service'),
-    await findTokens<PoolToken>('Pool'),
+    [...(await findTokens<PoolToken>('Pool')), ...(await findPoolFactories())],
   ];
   return [
     ['hooks.md', page('Hooks', HOOKS, hooks, describeHook)],
@@ -46,7 +46,9 @@ the configuration names the winner where several could. See [Replace a service](
 const POOLS = `What only one may hold: \`ctx.resources.lease(token, { key })\`. Bounds are configuration (\`pools.<id>\`).
 \`runtime inspect leases\` shows who holds what.`;
 
-const DECLARATION = /^export const (\w+)\b[^=]*= define(Hook|Service|Pool)\b/gm;
+const DECLARATION = /^export const (\w+)\b[^=]*=\s+define(Hook|Service|Pool)\b/gm;
+/** A pool for each of something: `pciSlots(vm)`. */
+const FACTORY = /^export function (\w+)\((\w+): string\): PoolToken/gm;
 
 async function findTokens<T>(kind: 'Hook' | 'Service' | 'Pool'): Promise<readonly Found<T>[]> {
   const found: Found<T>[] = [];
@@ -58,6 +60,23 @@ async function findTokens<T>(kind: 'Hook' | 'Service' | 'Pool'): Promise<readonl
       if (doc === undefined) throw new Error(`${source.path}: ${name} has no doc comment`);
       const module = (await import(source.path)) as Readonly<Record<string, T>>;
       const token = module[name];
+      if (token === undefined) throw new Error(`${source.path} does not export ${name}`);
+      found.push({ token, doc, code: source.text.slice(match.index), source });
+    }
+  }
+  return found;
+}
+
+/** Their tokens, for something that is called as the parameter is. */
+async function findPoolFactories(): Promise<readonly Found<PoolToken>[]> {
+  const found: Found<PoolToken>[] = [];
+  for (const source of readSources()) {
+    for (const match of source.text.matchAll(FACTORY)) {
+      const [, name = '', parameter = ''] = match;
+      const doc = docBefore(source.text, match.index);
+      if (doc === undefined) throw new Error(`${source.path}: ${name} has no doc comment`);
+      const module = (await import(source.path)) as Readonly<Record<string, (of: string) => PoolToken>>;
+      const token = module[name]?.(`<${parameter}>`);
       if (token === undefined) throw new Error(`${source.path} does not export ${name}`);
       found.push({ token, doc, code: source.text.slice(match.index), source });
     }
@@ -109,8 +128,12 @@ function describeService({ token, code }: Found<ServiceToken<object>>): readonly
   return [`\`${type}\`. ${reload}`];
 }
 
-function describePool({ token }: Found<PoolToken>): readonly string[] {
+function describePool({ token, code }: Found<PoolToken>): readonly string[] {
   const { kind, ...bounds }: PoolSpec = token.spec;
-  const facts = Object.entries(bounds).map(([name, value]) => `${name} ${value}`);
+  const written = bracketed(code, code.indexOf('{', code.indexOf('definePool')));
+  const facts = Object.entries(bounds)
+    // A bound that depends on the machine is no part of a page that is the same everywhere.
+    .filter(([name]) => new RegExp(`\\b${name}: [\\w]+n\\b`).test(written))
+    .map(([name, value]) => `${name} ${value}`);
   return [`\`${kind}\`${facts.length === 0 ? '' : `: ${facts.join(', ')}`}`];
 }

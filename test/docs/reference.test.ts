@@ -3,12 +3,16 @@ import { join } from 'node:path';
 import { coreErrorTable } from '@runtime/core';
 import { parseManifest } from '@runtime/core/loader';
 import { describe, expect, test } from 'vitest';
+import { describeRun, RUN_SPEC } from '../../plugins/vmm/src/cli/run-options.ts';
+import { parseDescription } from '../../plugins/vmm/src/description/parse.ts';
+import { vmmErrorTable } from '../../plugins/vmm/src/errors.ts';
 import { MADE, makePages, REFERENCE } from '../../scripts/reference/pages.ts';
+import { parseForeign } from '../../sdk/src/cli/parse.ts';
 import { sdkErrorTable } from '../../sdk/src/errors.ts';
 import { blocksOf, PAGES } from './pages.ts';
 
 const WRITE_AGAIN = 'npm run docs writes it anew';
-const tables = { ...coreErrorTable, ...sdkErrorTable };
+const tables = { ...coreErrorTable, ...sdkErrorTable, ...vmmErrorTable };
 
 describe('pages that are made from the code', async () => {
   const pages = await makePages();
@@ -49,4 +53,21 @@ test('the manifest that is shown is one, with every key there is', () => {
   expect(manifest).toMatchObject({ plugin: 'metrics', core: '^0.1.0', provides: { metrics: '1.2.0' } });
   expect(manifest.requires['clock-source']).toEqual({ range: '^2.0.0', optional: true });
   expect(manifest.commands).toHaveLength(1);
+});
+
+test('the description of a VM that is shown is one, and the options beside it amount to the same', () => {
+  const page = PAGES.find(({ path }) => path === 'docs/reference/vm.md');
+  const blocks = page === undefined ? [] : blocksOf(page);
+  const codeIn = (language: string) => blocks.find((block) => block.language === language)?.code ?? '';
+  const [, words = ''] = / vm run (.+)/.exec(codeIn('sh')) ?? [];
+  const globals = { plugins: undefined, config: undefined, name: undefined, logLevel: undefined };
+  const parsed = parseForeign(
+    RUN_SPEC,
+    words.split(' '),
+    { ...globals, set: [], isolation: [], format: 'table', debug: false },
+    { columns: 100, color: false },
+  );
+  if (!('call' in parsed)) throw new Error('help was asked for');
+  const options = parsed.call.options as Parameters<typeof describeRun>[1];
+  expect(describeRun(undefined, options)).toEqual(parseDescription(codeIn('yaml'), 'the example'));
 });

@@ -11,10 +11,12 @@ export const vmmConfig = z.strictObject({
   accel: z.enum(['auto', 'kvm', 'tcg']).default('auto').describe('For VMs that do not say.'),
   stop: z
     .strictObject({
-      powerdownMs: ms.default(STOP_TIMES.powerdownMs).describe('For a guest that was asked to switch itself off.'),
-      quitMs: ms.default(STOP_TIMES.quitMs),
-      termMs: ms.default(STOP_TIMES.termMs),
-      killMs: ms.default(STOP_TIMES.killMs),
+      powerdownMs: ms
+        .default(STOP_TIMES.powerdownMs)
+        .describe('Time for a guest that was asked to switch itself off, ms.'),
+      quitMs: ms.default(STOP_TIMES.quitMs).describe('Then for QEMU that was asked to quit, ms.'),
+      termMs: ms.default(STOP_TIMES.termMs).describe('Then for QEMU after SIGTERM, ms.'),
+      killMs: ms.default(STOP_TIMES.killMs).describe('Then for QEMU after SIGKILL, ms.'),
     })
     .prefault({}),
 });

@@ -134,6 +134,7 @@ export interface Machine {
   writeConsole(vm: string, bytes: Uint8Array): Promise<void>;
 }
 
+/** What guests run on. The provider that comes with this plugin is QEMU. */
 export const machine: ServiceToken<Machine> = defineService<Machine>('machine', { version: '1.0.0' });
 
 // Virtual machines
@@ -207,6 +208,7 @@ export interface Vms {
   requestDevice(vm: string, id: string, method: string, params: unknown): Promise<unknown>;
 }
 
+/** All VMs of this runtime: what `runtime vm` and other plugins start, look at and end them by. */
 export const vms: ServiceToken<Vms> = defineService<Vms>('vms', { version: '1.0.0' });
 
 // Hooks
@@ -268,11 +270,15 @@ declare module '@runtime/core' {
   interface EventMap {
     /** Its processes are there; the guest does not run yet. */
     'vm:created': { readonly vm: string; readonly cid: number | undefined };
+    /** Its guest runs. */
     'vm:started': { readonly vm: string; readonly cid: number | undefined };
-    /** `reason` and `detail` say why. */
+    /** It has ended, and all that it held is free again; `reason` and `detail` say why. */
     'vm:stopped': { readonly vm: string; readonly reason: ExitReason; readonly detail: string };
+    /** The same, in place of `vm:stopped`, when its machine's process died of itself. */
     'vm:crashed': { readonly vm: string; readonly reason: ExitReason; readonly detail: string };
+    /** Its CPUs stand still. */
     'vm:paused': { readonly vm: string };
+    /** Its CPUs go on. */
     'vm:resumed': { readonly vm: string };
     /** Its process died and came back. */
     'vm:device-restarted': { readonly vm: string; readonly device: string };

@@ -23,7 +23,7 @@ export const blockSchema = z
     'block-size': z
       .union([z.literal(512), z.literal(4096)])
       .optional()
-      .describe('Bytes.'),
+      .describe('Of a logical block, in bytes; default 512.'),
     sparse: z.boolean().optional().describe('What the guest discards is given back to the file system; default true.'),
     direct: z.boolean().optional().describe('Past the page cache of the host (O_DIRECT).'),
     queues: z.int().min(1).max(16).optional().describe('Request queues; default 1.'),
@@ -39,8 +39,17 @@ export const netSchema = z
       .describe(
         "How the guest reaches the network: passt (default, where it is installed), a tap device, or QEMU's own user-mode network.",
       ),
-    mac: z.string().regex(MAC, 'must be six pairs of hexadecimal digits with ":" between').optional(),
-    'tap-name': z.string().min(1).max(15).optional().describe('An existing tap device.'),
+    mac: z
+      .string()
+      .regex(MAC, 'must be six pairs of hexadecimal digits with ":" between')
+      .optional()
+      .describe('Default: the next free one from 02:52:54:00:00:01.'),
+    'tap-name': z
+      .string()
+      .min(1)
+      .max(15)
+      .optional()
+      .describe('Of a tap device, which is made where there is none of that name; default: the next of rt0, rt1, …'),
     'vq-pairs': z.int().min(1).max(8).optional().describe('Pairs of queues; default 1.'),
   })
   .describe('A network card.');
@@ -63,15 +72,18 @@ export const vsockSchema = z
 
 export const shareSchema = z
   .strictObject({
-    path,
+    path: path.describe('A folder.'),
     tag: z.string().min(1).max(36).describe('What the guest mounts it by: mount -t virtiofs TAG /mnt'),
-    ro: z.boolean().optional(),
+    ro: z.boolean().optional().describe('The guest can only read it.'),
   })
-  .describe('A shared folder.');
+  .describe('A shared folder. No plugin of this repository has such devices yet.');
 
 export const deviceSchema = z
   .looseObject({
-    kind: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, 'must be a name in kebab-case'),
+    kind: z
+      .string()
+      .regex(/^[a-z][a-z0-9-]{0,31}$/, 'must be a name in kebab-case')
+      .describe('One of those that runtime vm device kinds lists.'),
     id: deviceId.optional(),
   })
   .describe('A device of another plugin; what else it takes is up to its kind.');
@@ -87,7 +99,7 @@ export const descriptionSchema = z
     board: z.enum(['pc', 'q35']).optional().describe('Default pc, which boots soonest; q35 has PCI Express.'),
     accel: z.enum(['auto', 'kvm', 'tcg']).optional().describe('Default: KVM where it truly runs a guest, else TCG.'),
     kernel: path.optional().describe('A bzImage or an ELF file; default: a kernel of Debian.'),
-    initrd: path.optional(),
+    initrd: path.optional().describe('Initial file system of that kernel.'),
     params: z
       .union([z.string().max(2048), z.array(z.string().max(2048)).max(64)])
       .optional()
@@ -98,9 +110,9 @@ export const descriptionSchema = z
         z.string().regex(/^[1-9][0-9]{0,6}[MG]?$/, 'must be MiB as a number, or such as 512M or 2G'),
       ])
       .optional()
-      .describe('Memory: MiB, or such as 2G; default 512.'),
+      .describe('Memory: MiB, or such as 2G; at least 64, default 512.'),
     cpus: z.int().min(1).max(64).optional().describe('Default 1.'),
-    block: z.array(blockSchema).max(24).optional(),
+    block: z.array(blockSchema).max(24).optional().describe('Disks: vda, vdb, … in the guest; default: none.'),
     net: z.array(netSchema).max(8).optional().describe('Default: one.'),
     vsock: z.union([z.boolean(), vsockSchema]).optional().describe('Default true.'),
     rng: z.boolean().optional().describe('Random numbers from the host; default true.'),
@@ -108,9 +120,10 @@ export const descriptionSchema = z
     input: z
       .array(z.enum(['keyboard', 'mouse', 'tablet']))
       .max(4)
-      .optional(),
-    share: z.array(shareSchema).max(8).optional(),
-    device: z.array(deviceSchema).max(24).optional(),
+      .optional()
+      .describe('Input devices of the machine itself; default: none.'),
+    share: z.array(shareSchema).max(8).optional().describe('Shared folders; default: none.'),
+    device: z.array(deviceSchema).max(24).optional().describe('Devices of other plugins; default: none.'),
   })
   .describe('A virtual machine.');
 
