@@ -4,6 +4,7 @@
 import { type Watch, watch } from '@runtime/sdk/linux';
 import { ByteRing } from './byte-ring.ts';
 import { closeFd } from './close-fd.ts';
+import type { Counters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
 import { isRetry, type SocketIo } from './socket-io.ts';
 
@@ -27,13 +28,15 @@ interface Lingerer {
 
 export class Lingerers {
   readonly #io: SocketIo;
+  readonly #counters: Counters;
   readonly #ended: (bufAlloc: number) => void;
   readonly #all = new Set<Lingerer>();
   readonly #deadlines = new Deadlines<Lingerer>(LINGER_MS, (lingerer) => this.#end(lingerer));
 
   /** @param ended called with the budget of each that ends */
-  constructor(io: SocketIo, ended: (bufAlloc: number) => void) {
+  constructor(io: SocketIo, counters: Counters, ended: (bufAlloc: number) => void) {
     this.#io = io;
+    this.#counters = counters;
     this.#ended = ended;
   }
 
@@ -76,6 +79,7 @@ export class Lingerers {
       if (isRetry(sent)) return;
       if (sent < 0) break;
       held.consume(sent);
+      this.#counters.add('toHostBytes', sent);
       this.#deadlines.start(lingerer);
     }
     this.#end(lingerer);

@@ -87,7 +87,7 @@ export class Muxer {
       writable: (connection) => this.#drain(connection),
       gone: (connection) => this.#hostIsDeaf(connection),
     });
-    this.#lingerers = new Lingerers(io, (bufAlloc) => {
+    this.#lingerers = new Lingerers(io, this.#counters, (bufAlloc) => {
       this.#budget.release(bufAlloc);
       this.#ended();
     });

@@ -207,6 +207,7 @@ test('what the guest sent before it closed reaches a host that reads late', asyn
   rig.send({ ...ports, op: OP.request });
   await rig.settle(50);
   expect(Buffer.compare(await all(socket), sent)).toBe(0);
+  expect(rig.stats).toMatchObject({ toHostBytes: sent.length, lingering: 0 });
 });
 
 test('a host that does not read stops the guest, and is sent all when it does', async () => {
