@@ -30,6 +30,11 @@ export interface CommandSpec {
   readonly name: string;
   readonly summary: string;
   readonly description?: string;
+  /**
+   * Goes on until its user ends it. When it has a runtime of its own (`runtime --plugins … <command>`), other commands
+   * reach that runtime meanwhile, unless one of that name runs already.
+   */
+  readonly lasting?: true;
   readonly args?: readonly CommandArgument[];
   readonly options?: Readonly<Record<string, CommandOption>>;
 }

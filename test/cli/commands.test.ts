@@ -39,6 +39,14 @@ describe('commands of plugins', () => {
       void io.out('waiting');
       signal.addEventListener('abort', () => reject(signal.reason));
     }));
+    ctx.commands.add({ name: 'echo last', summary: 'go on', lasting: true }, ({ io, signal }) => new Promise((resolve) => {
+      void io.out('going on');
+      const timer = setInterval(() => {}, 1000);
+      signal.addEventListener('abort', () => {
+        clearInterval(timer);
+        resolve(4);
+      });
+    }));
     ctx.commands.add({ name: 'echo rows', summary: 'data' }, ({ io }) => io.data([{ id: 1n, name: 'a' }]));
     ctx.commands.add({ name: 'echo fail', summary: 'fail' }, () => { throw new Error('no luck'); });`;
 
@@ -93,6 +101,21 @@ describe('commands of plugins', () => {
     expect((await home.run(['hello', 'greet', '--help'])).stdout).toContain('-l, --loud');
     expect(await home.run(['hello'])).toMatchObject({ code: 2, stderr: expect.stringContaining('hello greet') });
     expect((await home.run(['--help'])).stdout).toMatch(/Of plugins:\n +hello greet +greet somebody/);
+  });
+
+  test('that go on for long are accompanied by others, in the runtime that they have for themselves', async () => {
+    const folder = writePlugin('echo', copy);
+    const lasting = home.start(['--plugins', folder, 'echo', 'last']);
+    await lasting.says('going on');
+    // A second one has a runtime of its own, too, but not the name.
+    const second = home.start(['--plugins', folder, 'echo', 'last']);
+    await second.says('going on');
+    expect((await home.run(['echo', 'rows'])).stdout).toBe('ID  NAME\n 1  a\n');
+    expect((await home.run(['stop'])).code).toBe(0);
+    expect((await lasting.ended).code).toBe(4);
+    expect((await home.run(['echo', 'rows'])).code).toBe(2);
+    second.child.kill('SIGINT');
+    expect((await second.ended).code).toBe(130);
   });
 
   test('say who would answer when nothing runs', async () => {

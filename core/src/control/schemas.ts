@@ -153,6 +153,7 @@ export const COMMAND_SPEC: z.ZodType<CommandSpec> = z.looseObject({
   name: text,
   summary: text,
   description: text.exactOptional(),
+  lasting: z.literal(true).exactOptional(),
   args: z
     .array(
       z.looseObject({

@@ -9,11 +9,19 @@ import {
   isRuntimeError,
   type OptionValues,
 } from '@runtime/core';
-import { type CommandItem, type ControlClient, connect, type ListedCommand } from '@runtime/core/control';
+import {
+  type CommandItem,
+  type ControlClient,
+  type ControlServer,
+  connect,
+  controlSocketPath,
+  type ListedCommand,
+  startControlServer,
+} from '@runtime/core/control';
 import { listPlugins } from '@runtime/core/loader';
 import { errors } from '../errors.ts';
 import { linuxHost } from '../linux/index.ts';
-import { composeApp, instanceName } from './app.ts';
+import { type App, composeApp, instanceName } from './app.ts';
 import { CommandPrinter } from './command-output.ts';
 import { CLI_COMMANDS } from './command-table.ts';
 import type { CliContext } from './context.ts';
@@ -28,7 +36,7 @@ const { CORE_ERR_COMMAND_UNKNOWN } = defineErrors(coreErrorTable);
 /** Where commands of plugins are run. */
 interface Host extends AsyncDisposable {
   list(): Promise<readonly ListedCommand[]>;
-  run(name: string, call: ParsedCall, print: (item: CommandItem) => Promise<void>): Promise<number>;
+  run(command: ListedCommand, call: ParsedCall, print: (item: CommandItem) => Promise<void>): Promise<number>;
 }
 
 export async function runForeign(context: CliContext, words: readonly string[], style: HelpStyle): Promise<number> {
@@ -46,7 +54,7 @@ export async function runForeign(context: CliContext, words: readonly string[], 
   context.reportAs(parsed.globals);
   const printer = new CommandPrinter(context.terminal, parsed.globals.format);
   try {
-    const code = await host.run(command.name, parsed.call, (item) => printer.print(item));
+    const code = await host.run(command, parsed.call, (item) => printer.print(item));
     return context.signal.aborted ? EXIT_INTERRUPTED : code;
   } finally {
     await printer.done();
@@ -64,7 +72,7 @@ async function remoteHost(context: CliContext, words: readonly string[]): Promis
   const { size } = context.terminal;
   return {
     list: () => client.request('commands.list', {}),
-    run: (name, call, print) =>
+    run: ({ name }, call, print) =>
       client.runCommand(
         { name, args: call.args, options: call.options, terminal: { ...size }, cwd: context.cwd },
         { item: print, input: standardInput(), signal: context.signal },
@@ -107,15 +115,39 @@ async function localHost(context: CliContext): Promise<Host> {
   }
   return {
     list: async () => app.runtime.commands.list() as readonly ListedCommand[],
-    run: (name, call, print) =>
-      app.runtime.commands.run(name, {
+    run: async ({ name, lasting }, call, print) => {
+      const stopped = new AbortController();
+      await using _server = lasting === true ? await reachable(context, app, () => stopped.abort()) : undefined;
+      return await app.runtime.commands.run(name, {
         args: call.args,
         options: call.options as OptionValues<CommandSpec>,
         io: localIo(context, print),
-        signal: context.signal,
-      }),
+        signal: AbortSignal.any([context.signal, stopped.signal]),
+      });
+    },
     [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
   };
+}
+
+/** Lets other commands reach the runtime of this one. Not where a runtime of that name runs: that is the one they mean. */
+async function reachable(context: CliContext, app: App, stop: () => void): Promise<ControlServer | undefined> {
+  try {
+    return await startControlServer({
+      runtime: app.runtime,
+      socketPath: controlSocketPath(context.env, instanceName(context)),
+      log: app.log,
+      native: app.native,
+      host: {
+        recorder: app.recorder,
+        find: async (spec) => app.find(spec),
+        settings: (name) => app.config.config.settings[name] ?? {},
+        requestStop: stop,
+      },
+    });
+  } catch (e) {
+    if (isRuntimeError(e, 'CORE_ERR_RUNTIME_RUNNING')) return undefined;
+    throw e;
+  }
 }
 
 function localIo({ terminal, cwd }: CliContext, print: (item: CommandItem) => Promise<void>): CommandIo {

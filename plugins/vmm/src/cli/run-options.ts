@@ -20,6 +20,7 @@ export const RUN_SPEC = {
     'Boots a kernel, by default one of Debian with a small system, and connects this terminal to its console. ' +
     'Ctrl+] ends it. Without a terminal and without a kernel, the guest checks its devices and ends. ' +
     'Exit codes: 0 it was stopped or switched itself off, 32 reset, 33 crash, 34 panic of the guest, 35 wrong options.',
+  lasting: true,
   args: [{ name: 'kernel', summary: 'a bzImage or an ELF file; default: a kernel of Debian' }],
   options: {
     name: { type: 'string', summary: 'what the VM is called' },
