@@ -41,6 +41,8 @@ export { didYouMean, nearest } from './nearest.ts';
 export * from './plugin.ts';
 export type { Ask } from './pools.ts';
 export * from './processes/types.ts';
+// Nothing but its event, which a declaration file would leave out otherwise.
+export type {} from './reload.ts';
 export {
   type NormalRequirement,
   needs,
