@@ -67,6 +67,24 @@ test('new code goes on where the old one was, with requests in the ring', async 
   expect(driven.stats).toEqual({ served: 2 });
 });
 
+test('new code has the options as its own schema understands them', async () => {
+  const withDefault = (add: number): Partial<DeviceDefinition<Options, { served: number }>> => ({
+    options: {
+      '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: { add, ...(value as object) } }) },
+    },
+    setup: ({ options }) => ({
+      process(queue) {
+        const chain = queue.pop();
+        if (chain !== undefined) queue.push(chain.head, chain.write(bytes(options.add)));
+      },
+    }),
+  });
+  await using driven = await driveDevice(adder(0, withDefault(1)));
+  expect((await driven.exchange([], [1])).data).toEqual(bytes(1));
+  await driven.runner.replace(adder(0, withDefault(2)));
+  expect((await driven.exchange([], [1])).data).toEqual(bytes(2));
+});
+
 test.each([
   [
     'throws',
@@ -79,6 +97,7 @@ test.each([
   ],
   ['is of another type', { type: 'block' as const }, /of type block/],
   ['takes another state', { state: { schema: 2 } }, /state of schema 2, not 1/],
+  ['has another number of queues', { queues: [{ name: 'q' }, { name: 'r' }] }, /has 2 queues, and the driver knows 1/],
   ['lacks a feature that is in use', { features: [] }, /lacks the features/],
 ])('new code that %s leaves the old one serving, with its state', async (_what, over, why) => {
   await using driven = await driveDevice(adder(1, { features: [5] }));

@@ -41,6 +41,8 @@ export interface RunnerLink {
 
 interface Generation {
   readonly definition: AnyDevice;
+  /** As its own schema has them: defaults may be others than those of the code before. */
+  readonly options: unknown;
   readonly instance: DeviceInstance<unknown>;
   readonly abort: AbortController;
 }
@@ -54,7 +56,6 @@ export class DeviceRunner implements BackendDevice {
   readonly stats: DeviceStats = {};
   link: RunnerLink | undefined;
   readonly #start: RunnerOptions;
-  readonly #options: unknown;
   readonly #config: DeviceConfigSpace;
   readonly #loop: DeviceLoop;
   #generation: Generation;
@@ -71,7 +72,6 @@ export class DeviceRunner implements BackendDevice {
     const { device, fds } = start;
     this.id = start.id;
     this.#start = start;
-    this.#options = options;
     const queues = typeof device.queues === 'function' ? device.queues(options, fds) : device.queues;
     this.queueSizes = queues.map(({ size }) => size ?? DEFAULT_QUEUE_SIZE);
     this.queueCount = queues.length;
@@ -90,7 +90,7 @@ export class DeviceRunner implements BackendDevice {
       },
       start.io,
     );
-    this.#generation = this.#setUp(device, undefined);
+    this.#generation = this.#setUp(device, options, undefined);
   }
 
   get type(): VirtioDeviceName {
@@ -166,14 +166,14 @@ export class DeviceRunner implements BackendDevice {
 
   loadState(bytes: Uint8Array): void {
     const saved = deserialize(bytes) as { schema?: unknown; config?: unknown; state?: unknown } | undefined;
-    const { definition } = this.#generation;
+    const { definition, options } = this.#generation;
     if (typeof saved?.schema !== 'number' || !(saved.config instanceof Uint8Array)) {
       throw errors.SDK_ERR_DEVICE({ details: { device: definition.name, why: 'what was to be restored is no state' } });
     }
     const previous = handover(definition, { schema: saved.schema, state: saved.state });
     this.#config.write(0, saved.config.subarray(0, this.configSize));
     this.#tearDown(this.#generation);
-    this.#generation = this.#setUp(definition, previous);
+    this.#generation = this.#setUp(definition, options, previous);
     this.#tellStarted();
   }
 
@@ -197,7 +197,10 @@ export class DeviceRunner implements BackendDevice {
     const refuse = (why: string): Error => errors.SDK_ERR_DEVICE({ details: { device: device.name, why } });
     if (device.type !== old.definition.type) throw refuse(`it is of type ${device.type}, not ${old.definition.type}`);
     const options = await checkOptions(device, this.#start.options);
-    const offered = featureMask(device, options, this.#start.fds) | COMMON_FEATURES;
+    const { fds } = this.#start;
+    const queues = (typeof device.queues === 'function' ? device.queues(options, fds) : device.queues).length;
+    if (queues !== this.queueCount) throw refuse(`it has ${queues} queues, and the driver knows ${this.queueCount}`);
+    const offered = featureMask(device, options, fds) | COMMON_FEATURES;
     const missing = this.#acked & this.features & ~offered;
     if (missing !== 0n) throw refuse(`it lacks the features 0x${missing.toString(16)}, which the driver uses`);
     await this.#quiesce(old);
@@ -208,7 +211,7 @@ export class DeviceRunner implements BackendDevice {
           ? undefined
           : { schema: old.definition.state?.schema ?? 0, state, fromVersion: '' };
       this.#tearDown(old);
-      this.#generation = this.#swapIn(device, old.definition, previous);
+      this.#generation = this.#swapIn(device, options, old, previous);
       this.#reloads += 1;
       this.#failure = undefined;
       this.#tellStarted();
@@ -224,22 +227,22 @@ export class DeviceRunner implements BackendDevice {
     this.#start.io[Symbol.dispose]();
   }
 
-  #swapIn(device: AnyDevice, old: AnyDevice, previous: Handover<unknown> | undefined): Generation {
+  #swapIn(device: AnyDevice, options: unknown, old: Generation, previous: Handover<unknown> | undefined): Generation {
     try {
-      return this.#setUp(device, previous === undefined ? undefined : handover(device, previous));
+      return this.#setUp(device, options, previous === undefined ? undefined : handover(device, previous));
     } catch (e) {
-      this.#generation = this.#setUp(old, previous);
+      this.#generation = this.#setUp(old.definition, old.options, previous);
       this.#tellStarted();
       throw e;
     }
   }
 
-  #setUp(definition: AnyDevice, previous: Handover<unknown> | undefined): Generation {
+  #setUp(definition: AnyDevice, options: unknown, previous: Handover<unknown> | undefined): Generation {
     const abort = new AbortController();
     const { id, fds, io, log, request } = this.#start;
     const context: DeviceContext<unknown, unknown> = {
       id,
-      options: this.#options,
+      options,
       fds,
       config: this.#config,
       io,
@@ -261,7 +264,7 @@ export class DeviceRunner implements BackendDevice {
       request,
     };
     try {
-      return { definition, instance: definition.setup(context), abort };
+      return { definition, options, instance: definition.setup(context), abort };
     } catch (e) {
       abort.abort();
       throw e;
