@@ -1,6 +1,6 @@
 // The kinds of devices that come with this plugin. Others come from plugins that answer the hook vm/resolve-device.
 
-import { offerOf } from '@runtime/sdk';
+import { type DeviceOffer, type OfferedDevice, offerOf } from '@runtime/sdk';
 import type { DeviceKind } from './device-kind.ts';
 import { adoptBlock, type BlockSource, openBlock } from './devices/block/host.ts';
 import block from './devices/block/index.ts';
@@ -17,14 +17,15 @@ import { HostListeners } from './devices/vsock/host-listeners.ts';
 import vsock from './devices/vsock/index.ts';
 import { plan as vsockPlan } from './devices/vsock/plan.ts';
 
-const module = (name: string): URL => new URL(`./devices/${name}/index.ts`, import.meta.url);
+const offer = (device: OfferedDevice['device'], folder: string): DeviceOffer =>
+  offerOf({ device, module: new URL(`./devices/${folder}/index.ts`, import.meta.url) }, 'vmm');
 
 /** Who on the host answers calls of guests, beside the sockets in the folders of the VMs. */
 export const vsockListeners = new HostListeners();
 
 const KINDS: readonly DeviceKind[] = [
   {
-    ...offerOf({ device: block, module: module('block') }),
+    ...offer(block, 'block'),
     plan: blockPlan,
     // The description has been checked and filled in, see description/resolve.ts.
     open: async ({ options }) => {
@@ -36,11 +37,11 @@ const KINDS: readonly DeviceKind[] = [
       return { options: adopted.options, fds: adopted.fds, close: async () => adopted[Symbol.dispose]() };
     },
   },
-  { ...offerOf({ device: input, module: module('input') }), plan: inputPlan },
-  { ...offerOf({ device: net, module: module('net') }), plan: netPlan, open: openNet, adopt: adoptNet },
-  { ...offerOf({ device: rng, module: module('rng') }), plan: rngPlan },
+  { ...offer(input, 'input'), plan: inputPlan },
+  { ...offer(net, 'net'), plan: netPlan, open: openNet, adopt: adoptNet },
+  { ...offer(rng, 'rng'), plan: rngPlan },
   {
-    ...offerOf({ device: vsock, module: module('vsock') }),
+    ...offer(vsock, 'vsock'),
     plan: vsockPlan,
     open: (request) => openVsock(request, vsockListeners),
     adopt: (request, fds) => adoptVsock(request, fds, vsockListeners),

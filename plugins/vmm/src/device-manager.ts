@@ -30,6 +30,8 @@ export interface RunningDevice {
   readonly id: string;
   readonly kind: string;
   readonly type: VirtioDeviceName;
+  /** The one that offers its kind, if that is known. */
+  readonly plugin: string | undefined;
   /** Largest size of each queue. */
   readonly queueSizes: readonly number[];
   readonly configSize: number;

@@ -27,6 +27,7 @@ interface Base {
   readonly log: Logger;
   readonly onRestart: (vm: string, id: string) => void;
   readonly onFailure: (vm: string, id: string, why: string) => void;
+  readonly resolve: (kind: string) => Promise<DeviceKind | undefined>;
   readonly vm: VmPlace;
   readonly spec: DeviceSpec;
   readonly kind: DeviceKind;
@@ -49,6 +50,8 @@ export class DeviceSession implements RunningDevice {
   configSize = 0;
   failure: string | undefined;
   readonly #parts: SessionParts;
+  /** As it was offered last. */
+  #kind: DeviceKind;
   #vhost: number;
   #process: ManagedProcess | undefined;
   #link: ControlLink | undefined;
@@ -58,6 +61,7 @@ export class DeviceSession implements RunningDevice {
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
+    this.#kind = parts.kind;
     this.#vhost = parts.vhost;
     this.id = parts.spec.id;
     this.kind = parts.spec.kind;
@@ -84,6 +88,10 @@ export class DeviceSession implements RunningDevice {
     });
     await session.start(program);
     return session;
+  }
+
+  get plugin(): string | undefined {
+    return this.#kind.plugin;
   }
 
   get socketFd(): number {
@@ -152,7 +160,10 @@ export class DeviceSession implements RunningDevice {
   }
 
   async reload(): Promise<{ readonly ms: number }> {
-    const { value } = await this.#call('reload', this.#parts.kind.module);
+    // A new version of its package may lie elsewhere.
+    const kind = (await this.#parts.resolve(this.kind)) ?? this.#kind;
+    const { value } = await this.#call('reload', kind.module);
+    this.#kind = kind;
     return { ms: parseReport({ stats: value }).stats.ms ?? 0 };
   }
 
@@ -207,7 +218,7 @@ export class DeviceSession implements RunningDevice {
 
   /** Connects to the present incarnation and gives it what it has not got yet. */
   async #attach(): Promise<void> {
-    const { paths, half, kind, spec } = this.#parts;
+    const { paths, half, spec } = this.#parts;
     const link = new ControlLink(connectUnix(paths.control, { type: 'seqpacket' }), {
       name: this.id,
       handle: (method, params, fds) => this.#handle(method, params, fds),
@@ -219,7 +230,7 @@ export class DeviceSession implements RunningDevice {
       const names = Object.keys(half.fds);
       const { value } = await link.request(
         'load',
-        { id: spec.id, ...kind.module, options: half.options, names },
+        { id: spec.id, ...this.#kind.module, options: half.options, names },
         Object.values(half.fds),
         LOAD_MS,
       );

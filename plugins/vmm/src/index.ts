@@ -56,6 +56,9 @@ export default definePlugin({
       const offers = await ctx.hooks.call(listDevices, builtInKinds());
       return offers.map(({ kind, type, module }) => ({ kind, type, module: module.file }));
     });
+    ctx.events.on('core:reloaded', async ({ plugin, outcome }) => {
+      if (outcome === 'swapped') await manager.reloadDevicesOf(plugin);
+    });
     await manager.adoptAll();
     await manager.stopOrphans();
     return {

@@ -22,6 +22,8 @@ export interface DeviceOffer {
   readonly kind: string;
   readonly type: VirtioDeviceName;
   readonly module: DeviceModule;
+  /** Whose it is: when that plugin is reloaded, so is the code of the devices of this kind that run. */
+  readonly plugin?: string;
 }
 
 /** Who knows this kind of device? The first answer counts. */
@@ -56,16 +58,17 @@ export function devicePlugin(options: {
     name,
     ...(version === undefined ? {} : { version }),
     setup(ctx) {
-      const offers = devices.map(offerOf);
+      const offers = devices.map((device) => offerOf(device, name));
       ctx.hooks.tap(resolveDevice, (kind) => offers.find((offer) => offer.kind === kind));
       ctx.hooks.tap(listDevices, (others) => [...others, ...offers]);
     },
   });
 }
 
-export function offerOf({ device, module }: OfferedDevice): DeviceOffer {
+/** @param plugin the name of that which offers it */
+export function offerOf({ device, module }: OfferedDevice, plugin: string): DeviceOffer {
   const file = compiled(fileURLToPath(module));
-  return { kind: device.name, type: device.type, module: { root: packageRoot(file), file } };
+  return { kind: device.name, type: device.type, module: { root: packageRoot(file), file }, plugin };
 }
 
 /** In a published package the source of a `.ts` is its `.js`. */

@@ -21,6 +21,7 @@ import { consoleLog } from '../machine/qemu/qemu-vm.ts';
 import { adoptDevices, assemble, type BootFiles, machineDevice } from './assemble.ts';
 import { attachLeases, leaseFor } from './leases.ts';
 import { type VmRecord, VmRecords } from './records.ts';
+import { reloadDevicesOf } from './reload-devices.ts';
 import { Vm } from './vm.ts';
 
 type Context = Pick<
@@ -214,6 +215,12 @@ export class VmManager implements Vms {
     const result = await this.#live(name, 'changed').device(id).running.reload();
     this.#context.events.emit('vm:device-reloaded', { vm: name, device: id, ms: result.ms });
     return result;
+  }
+
+  /** The code of a plugin was replaced: that of the devices which it offers follows. */
+  async reloadDevicesOf(plugin: string): Promise<void> {
+    const reload = (vm: string, device: string): Promise<{ readonly ms: number }> => this.reloadDevice(vm, device);
+    await reloadDevicesOf(plugin, { vms: this.#vms.values(), log: this.#context.log, reload });
   }
 
   async restartDevice(name: string, id: string): Promise<void> {
