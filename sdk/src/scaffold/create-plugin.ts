@@ -37,6 +37,8 @@ const TEMPLATES = {
   plugin: fileURLToPath(new URL('../../src/scaffold/template/', import.meta.url)),
   device: fileURLToPath(new URL('../../src/scaffold/template-device/', import.meta.url)),
 } as const;
+/** What runs it, the first time. */
+const NEXT = { plugin: 'npm run dev', device: 'npm run vm' } as const;
 /** npm leaves files of this name out of packages. */
 const RENAMED: Readonly<Record<string, string>> = { gitignore: '.gitignore' };
 /** Of the npm package `node`, for machines whose own is older. */
@@ -57,7 +59,7 @@ export async function createPlugin(target: string, options: CreatePluginOptions 
     onProgress('installing packages (npm install)');
     await npm(['install', '--no-audit', '--no-fund', '--loglevel=error'], names.folder);
   }
-  const next = [`cd ${names.folder}`, ...(install ? [] : ['npm install']), 'npm test', 'npm run dev'];
+  const next = [`cd ${names.folder}`, ...(install ? [] : ['npm install']), 'npm test', NEXT[template]];
   return { ...names, files, installed: install, next };
 }
 
