@@ -1,10 +1,11 @@
 // The kinds of devices that come with this plugin. Others come from plugins that answer the hook vm/resolve-device.
 
 import { type DeviceOffer, type OfferedDevice, offerOf } from '@runtime/sdk';
-import type { DeviceKind } from './device-kind.ts';
-import { adoptBlock, type BlockSource, openBlock } from './devices/block/host.ts';
+import type { DeviceKind, HostHalf } from './device-kind.ts';
+import { adoptBlock, type BlockSource, type OpenedBlock, openBlock } from './devices/block/host.ts';
 import block from './devices/block/index.ts';
 import { plan as blockPlan } from './devices/block/plan.ts';
+import { prepareRequest } from './devices/block/prepare-request.ts';
 import input from './devices/input/index.ts';
 import { plan as inputPlan } from './devices/input/plan.ts';
 import { adoptNet, openNet } from './devices/net/host.ts';
@@ -28,14 +29,8 @@ const KINDS: readonly DeviceKind[] = [
     ...offer(block, 'block'),
     plan: blockPlan,
     // The description has been checked and filled in, see description/resolve.ts.
-    open: async ({ options }) => {
-      const opened = openBlock(options as BlockSource);
-      return { options: opened.options, fds: opened.fds, close: async () => opened[Symbol.dispose]() };
-    },
-    adopt: async ({ options }, fds) => {
-      const adopted = adoptBlock(options as BlockSource, fds);
-      return { options: adopted.options, fds: adopted.fds, close: async () => adopted[Symbol.dispose]() };
-    },
+    open: async ({ options }) => blockHalf(openBlock(options as BlockSource)),
+    adopt: async ({ options }, fds) => blockHalf(adoptBlock(options as BlockSource, fds)),
   },
   { ...offer(input, 'input'), plan: inputPlan },
   { ...offer(net, 'net'), plan: netPlan, open: openNet, adopt: adoptNet },
@@ -47,6 +42,15 @@ const KINDS: readonly DeviceKind[] = [
     adopt: (request, fds) => adoptVsock(request, fds, vsockListeners),
   },
 ];
+
+function blockHalf({ options, fds, [Symbol.dispose]: close }: OpenedBlock): HostHalf {
+  return {
+    options,
+    fds,
+    prepare: async (method, params) => prepareRequest(options, fds.disk ?? -1, method, params),
+    close: async () => close(),
+  };
+}
 
 export function builtInKind(kind: string): DeviceKind | undefined {
   return KINDS.find((one) => one.kind === kind);

@@ -3,8 +3,8 @@
 import { resolve } from 'node:path';
 import type { CommandRegistry } from '@runtime/sdk';
 import type { DiskFormat } from '../disk/layers.ts';
+import { toBytes } from '../disk/size.ts';
 import { checkDisk, createDisk, type DiskInfo, diskInfo, resizeDisk } from '../disk/tool.ts';
-import { errors } from '../errors.ts';
 import { copyDisk } from './disk-copy.ts';
 
 const FORMATS = ['raw', 'qcow2'] as const;
@@ -14,7 +14,6 @@ const FORMAT = {
   choices: FORMATS,
   summary: 'of the image; default: qcow2 when its name ends so, else raw',
 } as const;
-const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 export function addDisk(commands: CommandRegistry): void {
   commands.add(
@@ -124,15 +123,6 @@ export function addDisk(commands: CommandRegistry): void {
 
 function formatOf(path: string, given: DiskFormat | string | undefined): DiskFormat {
   return FORMATS.find((format) => format === given) ?? (/\.qcow2?$/.test(path) ? 'qcow2' : 'raw');
-}
-
-/** @throws VMM_ERR_DISK_SIZE */
-export function toBytes(text: string): number {
-  const [, digits, unit = ''] = /^([0-9]{1,15})([KMGT]?)$/i.exec(text) ?? [];
-  const bytes = Number(digits) * (UNITS[unit.toUpperCase()] ?? Number.NaN);
-  if (Number.isSafeInteger(bytes)) return bytes;
-  const details = { why: `"${text}" is no size`, hint: 'Give bytes, or such as 512M or 10G.' };
-  throw errors.VMM_ERR_DISK_SIZE({ details });
 }
 
 /** The backing images as a list of paths, for a table. */
