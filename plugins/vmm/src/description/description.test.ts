@@ -1,0 +1,140 @@
+import { readFileSync } from 'node:fs';
+import { isRuntimeError } from '@runtime/sdk';
+import { expect, test } from 'vitest';
+import { descriptionJsonSchema } from './json-schema.ts';
+import { MAX_DESCRIPTION, parseDescription } from './parse.ts';
+import { planVm } from './resolve.ts';
+import { toMib } from './size.ts';
+
+const defaults = { cwd: '/work', netBackend: 'passt' } as const;
+
+function problem(text: string): string {
+  try {
+    parseDescription(text, 'my-vm.yaml');
+  } catch (e) {
+    if (isRuntimeError(e, 'VMM_ERR_DESCRIPTION')) return e.message;
+    throw e;
+  }
+  return 'none';
+}
+
+test('reads YAML and JSON alike', () => {
+  const expected = { name: 'dev', mem: '1G', cpus: 2, block: [{ path: 'disk.qcow2', ro: true }] };
+  expect(parseDescription('name: dev\nmem: 1G\ncpus: 2\nblock:\n  - path: disk.qcow2\n    ro: true\n', 'x')).toEqual(
+    expected,
+  );
+  expect(parseDescription(JSON.stringify(expected), 'x')).toEqual(expected);
+  expect(parseDescription('', 'x')).toEqual({});
+});
+
+test.each([
+  ['cpu: 2', 'my-vm.yaml: unknown key "cpu"; did you mean "cpus"?'],
+  ['block: [{pth: a.img}]', 'unknown key "pth"; did you mean "path"?'],
+  ['block: [{path: a.img, block-size: 100}]', 'block[0].block-size'],
+  ['mem: 1T', 'mem'],
+  ['mem: 1', 'mem'],
+  ['name: Capital', 'name: must be 1 to 32 letters'],
+  ['name: a/b', 'name'],
+  ['cpus: 0', 'cpus'],
+  ['vsock: {cid: 2}', 'vsock'],
+  ['net: [{mac: nonsense}]', 'net[0].mac'],
+  ['a: [', 'my-vm.yaml: '],
+  ['a: 1\na: 2', 'Map keys must be unique'],
+  ['- 1', 'my-vm.yaml: '],
+  [`params: ${'x'.repeat(MAX_DESCRIPTION)}`, 'it has more than 262144 bytes'],
+  [
+    `a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [${'*a,'.repeat(20)}]\nc: &c [${'*b,'.repeat(20)}]\nd: [${'*c,'.repeat(20)}]`,
+    'my-vm.yaml: ',
+  ],
+])('refuses %j', (text, expected) => {
+  expect(problem(text)).toContain(expected);
+});
+
+test('memory is in MiB', () => {
+  expect([256, '256', '256M', '2G'].map(toMib)).toEqual([256, 256, 256, 2048]);
+});
+
+test('what is not said is filled in', () => {
+  const plan = planVm({ name: 'dev' }, defaults);
+  expect(plan).toMatchObject({ board: 'pc', accel: 'auto', memoryMib: 512, cpus: 1, params: '', kernel: undefined });
+  expect(plan.devices.map(({ id, kind, optional }) => [id, kind, optional])).toEqual([
+    ['net0', 'net', false],
+    ['rng0', 'rng', true],
+    ['vsock0', 'vsock', true],
+  ]);
+  expect(plan.natives).toEqual([]);
+  const user = planVm({ name: 'dev' }, { ...defaults, netBackend: 'user' });
+  expect(user.natives.map(({ id, kind }) => [id, kind])).toEqual([['net0', 'user-net']]);
+});
+
+test('everything can be left out', () => {
+  const plan = planVm({ name: 'dev', net: [], vsock: false, rng: false }, defaults);
+  expect([...plan.devices, ...plan.natives]).toEqual([]);
+});
+
+test('devices are numbered by kind, and paths are made absolute', () => {
+  const plan = planVm(
+    {
+      name: 'dev',
+      kernel: 'vmlinux',
+      initrd: '/boot/initrd',
+      params: ['a=1', 'b'],
+      mem: 128,
+      block: [
+        { path: 'a.img', ro: true, id: 'serial', 'block-size': 4096, sparse: false },
+        { path: '/b.qcow2', format: 'qcow2' },
+      ],
+      net: [{ backend: 'tap', 'tap-name': 'tap7', mac: '02:00:00:00:00:01' }, { backend: 'user' }, { backend: 'none' }],
+      vsock: { cid: 77 },
+      rng: true,
+      balloon: true,
+      input: ['keyboard', 'tablet'],
+      share: [{ path: 'here', tag: 'there' }],
+      device: [
+        { kind: 'dice', sides: 6 },
+        { kind: 'dice', id: 'other', sides: 8 },
+      ],
+    },
+    defaults,
+  );
+  expect(plan.kernel).toBe('/work/vmlinux');
+  expect(plan.initrd).toBe('/boot/initrd');
+  expect(plan.params).toBe('a=1 b');
+  const device = (id: string) => plan.devices.find((one) => one.id === id);
+  expect(plan.devices.map(({ id }) => id)).toEqual([
+    ...['block0', 'block1', 'net0', 'rng0', 'vsock0', 'fs0', 'dice0', 'other'],
+  ]);
+  expect(device('block0')?.options).toEqual({
+    path: '/work/a.img',
+    readonly: true,
+    serial: 'serial',
+    blockSize: 4096,
+    discard: false,
+  });
+  expect(device('block1')?.options).toEqual({ path: '/b.qcow2', format: 'qcow2' });
+  expect(device('net0')).toMatchObject({ wantsMac: true, mac: '02:00:00:00:00:01' });
+  expect(device('net0')?.options).toEqual({ backend: 'tap', tapName: 'tap7', mac: '02:00:00:00:00:01' });
+  expect(device('vsock0')).toMatchObject({ wantsCid: true, cid: 77, optional: false });
+  expect(device('rng0')).toMatchObject({ optional: false });
+  expect(device('fs0')).toMatchObject({ tag: 'there', options: { path: '/work/here', tag: 'there' } });
+  expect(device('dice0')?.options).toEqual({ sides: 6 });
+  expect(plan.natives.map(({ id, kind }) => [id, kind])).toEqual([
+    ['net1', 'user-net'],
+    ['balloon0', 'balloon'],
+    ['keyboard0', 'keyboard'],
+    ['tablet0', 'tablet'],
+  ]);
+});
+
+test.each([
+  [{ mem: 32 }, 'less than 64'],
+  [{ initrd: 'x' }, 'it needs the kernel'],
+  [{ device: [{ kind: 'dice', id: 'rng0' }] }, 'two devices are called "rng0"'],
+])('refuses what cannot be: %j', (description, expected) => {
+  expect(() => planVm({ name: 'dev', ...description }, defaults)).toThrow(expected);
+});
+
+test('the published JSON schema is that of the code', () => {
+  const file = new URL('../../../../docs/reference/vm-schema.json', import.meta.url);
+  expect(JSON.parse(readFileSync(file, 'utf8')), 'npm run docs writes it anew').toEqual(descriptionJsonSchema());
+});
