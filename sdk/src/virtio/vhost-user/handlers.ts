@@ -1,7 +1,7 @@
 // One function for each request of the front end.
 
 import { closeFds, type ReceivedFds } from './frames.ts';
-import { mapRegion, unmapRegions } from './memory-regions.ts';
+import { isOfFile, mapRegion, unmapRegions } from './memory-regions.ts';
 import {
   MAX_CONFIG,
   NO_FD,
@@ -123,6 +123,16 @@ export function createHandlers(session: Session): Handlers {
 
     async ADD_MEM_REG(description, fds) {
       const { regions, memorySlots } = session;
+      // QEMU 7.2 adds all regions for each pair of queues of a network card, and removes them as often.
+      const known = regions.find((region) => sameRegion(region.description, description));
+      if (known !== undefined) {
+        const fd = fds.take() as number;
+        const isSame = isOfFile(known, fd);
+        closeFds([fd]);
+        if (!isSame) throw refused('ADD_MEM_REG', 'there is another region at this place');
+        known.uses += 1;
+        return;
+      }
       if (regions.length >= memorySlots) throw refused('ADD_MEM_REG', `all ${memorySlots} slots are used`);
       const region = mapRegion('ADD_MEM_REG', description, fds.take() as number);
       try {
@@ -134,9 +144,15 @@ export function createHandlers(session: Session): Handlers {
     },
 
     async REM_MEM_REG(description) {
-      const rest = session.regions.filter((region) => !sameRegion(region.description, description));
-      if (rest.length === session.regions.length) throw refused('REM_MEM_REG', 'there is no such region');
-      await session.setMemory('REM_MEM_REG', rest);
+      const { regions } = session;
+      const known = regions.find((region) => sameRegion(region.description, description));
+      if (known === undefined) throw refused('REM_MEM_REG', 'there is no such region');
+      known.uses -= 1;
+      if (known.uses > 0) return;
+      await session.setMemory(
+        'REM_MEM_REG',
+        regions.filter((region) => region !== known),
+      );
     },
 
     GET_MAX_MEM_SLOTS: () => BigInt(session.memorySlots),

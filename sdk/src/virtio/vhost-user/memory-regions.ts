@@ -12,6 +12,10 @@ export interface MappedRegion {
   readonly specs: readonly MemoryRegionSpec[];
   /** Nobody can make the file shorter, which would end this process at its next access. */
   readonly sealed: boolean;
+  /** Device and inode of its file. */
+  readonly file: string;
+  /** How often it was added and not removed. */
+  uses: number;
 }
 
 /** Bytes of one region: 512 mappings of 4 GiB. */
@@ -54,13 +58,20 @@ export function mapRegion(request: string, description: RegionDescription, fd: n
       });
       done += part;
     }
-    return { description, specs, sealed: isSealed(fd) };
+    return { description, specs, sealed: isSealed(fd), file: fileOf(status), uses: 1 };
   } catch (e) {
     for (const mapping of mappings) mapping[Symbol.dispose]();
     throw e;
   } finally {
     closeSync(fd);
   }
+}
+
+const fileOf = ({ dev, ino }: { readonly dev: number; readonly ino: number }): string => `${dev}:${ino}`;
+
+/** Whether the descriptor, which stays the caller's, is of the file that the region is mapped from. */
+export function isOfFile({ file }: MappedRegion, fd: number): boolean {
+  return fileOf(fstatSync(fd)) === file;
 }
 
 const roundUp = (value: number, to: number): number => Math.ceil(value / to) * to;

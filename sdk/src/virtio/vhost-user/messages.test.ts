@@ -247,6 +247,27 @@ test('a queue goes on in changed memory', async () => {
   await expect(link.request('ADD_MEM_REG', { ...second, guestAddress: SIZE / 2 }, { fds: [fd] })).rejects.toThrow('1');
 });
 
+test('memory that is added twice is there until it was removed twice', async () => {
+  const { link, device } = await negotiated(['configureMemSlots']).then(async (session) => {
+    await session.link.request(
+      'ADD_MEM_REG',
+      { guestAddress: 0, size: SIZE, userAddress: USER, mmapOffset: 0 },
+      { fds: [guestFile()] },
+    );
+    return session;
+  });
+  const region = { guestAddress: SIZE, size: SIZE, userAddress: USER + SIZE, mmapOffset: 0 };
+  const fd = guestFile();
+  const before = device.events.length;
+  await link.request('ADD_MEM_REG', region, { fds: [fd] });
+  await link.request('ADD_MEM_REG', region, { fds: [fd] });
+  await expect(link.request('ADD_MEM_REG', region, { fds: [guestFile()] })).rejects.toThrow('answered 1');
+  await link.request('REM_MEM_REG', region);
+  await link.request('REM_MEM_REG', region);
+  await expect(link.request('REM_MEM_REG', region)).rejects.toThrow('answered 1');
+  expect(device.events.length).toBe(before);
+});
+
 test('refuses memory that its file does not hold', async () => {
   const { link } = await negotiated([]);
   const region = { guestAddress: 0, size: SIZE + 4096, userAddress: USER, mmapOffset: 0 };
