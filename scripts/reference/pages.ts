@@ -3,12 +3,14 @@
 import { join } from 'node:path';
 import { cliPage } from './cli-page.ts';
 import { configPage } from './config-page.ts';
+import { devicesPage } from './devices-page.ts';
 import { errorsPage } from './errors-page.ts';
 import { eventsPage } from './events-page.ts';
 import { linuxPage } from './linux-page.ts';
 import { readPlugins } from './plugin-parts.ts';
 import { ROOT } from './source-text.ts';
 import { tokenPages } from './token-pages.ts';
+import { vhostUserPage } from './vhost-user-page.ts';
 import { vmPage } from './vm-page.ts';
 
 export const REFERENCE: string = join(ROOT, 'docs/reference');
@@ -22,10 +24,12 @@ export async function makePages(): Promise<ReadonlyMap<string, string>> {
   const pages: readonly (readonly [string, string | undefined])[] = [
     ['cli.md', cliPage(plugins)],
     ['config.md', configPage(plugins)],
+    ['devices.md', devicesPage()],
     ['errors.md', await errorsPage()],
     ['events.md', eventsPage()],
     ['linux.md', linuxPage()],
     ...(await tokenPages()),
+    ['vhost-user.md', vhostUserPage()],
     ['vm.md', vmPage()],
   ];
   const made = pages.filter((page): page is readonly [string, string] => page[1] !== undefined);

@@ -110,7 +110,7 @@ export const vmmErrorTable = {
   },
   VMM_ERR_DISK_RESIZE: {
     message: 'the disk keeps its size: {why}',
-    remedy: 'runtime vm disk resize takes a size in whole blocks; a disk is made smaller with --shrink only.',
+    remedy: 'Sizes are whole blocks. A disk is made smaller only with --shrink, or with shrink=true while it is in use.',
     grpc: failedPrecondition,
   },
   VMM_ERR_DISK_REQUEST: {
