@@ -1,7 +1,7 @@
 // One machine of QEMU: its process, its QMP connection and its console.
 
 import { join } from 'node:path';
-import type { ManagedProcess } from '@runtime/sdk';
+import { type ManagedProcess, sleep, systemClock } from '@runtime/sdk';
 import type { ConsoleChunk, MachineDevice, MachineExit, MachineSpec } from '../../contract.ts';
 import { errors } from '../../errors.ts';
 import { ConsoleRelay } from '../console/console-relay.ts';
@@ -21,6 +21,9 @@ export interface StopTimes {
 }
 
 export const STOP_TIMES: StopTimes = { powerdownMs: 15_000, quitMs: 2_000, termMs: 3_000, killMs: 2_000 };
+
+/** Between two presses of the power button, ms. */
+const PRESS_MS = 2_000;
 
 /** For a guest to let go of a device. */
 const UNPLUG_MS = 10_000;
@@ -192,17 +195,26 @@ export class QemuVm {
     for (const listener of [...this.#listeners]) listener(event);
   }
 
+  /** A guest that is still starting does not hear the first time. */
   async #powerdown(): Promise<void> {
     if (!(await this.running().catch(() => false))) return;
-    const asked = await this.#client.execute('system_powerdown').then(
-      () => true,
-      () => false,
-    );
-    if (!asked) return;
-    const timer = Promise.withResolvers<void>();
-    const timeout = setTimeout(timer.resolve, this.#stop.powerdownMs);
-    await Promise.race([this.exited, timer.promise]);
-    clearTimeout(timeout);
+    const ended = this.exited.then(() => true);
+    const until = performance.now() + this.#stop.powerdownMs;
+    for (let left = this.#stop.powerdownMs; left > 0; left = until - performance.now()) {
+      const pressed = await this.#client.execute('system_powerdown').then(
+        () => true,
+        () => false,
+      );
+      if (!pressed) return;
+      const late = new AbortController();
+      const pause = sleep(systemClock, Math.min(left, PRESS_MS), late.signal).then(
+        () => false,
+        () => false,
+      );
+      const isOver = await Promise.race([ended, pause]);
+      late.abort();
+      if (isOver) return;
+    }
   }
 
   async #addChardev(device: MachineDevice): Promise<void> {
