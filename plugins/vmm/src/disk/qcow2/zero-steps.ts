@@ -114,6 +114,8 @@ function unmapRun(engine: Engine, request: Request, cluster: number): boolean {
   // Clusters from `from` get their new entries in one write.
   const write = (): void => {
     if (from < 0) return;
+    // Until they are given back nothing refers to the clusters.
+    engine.image.markDirty();
     tables.unlink(from, at - from, zero);
     engine.dropAll(runs.splice(0));
     from = -1;
