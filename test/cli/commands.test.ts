@@ -48,6 +48,9 @@ describe('commands of plugins', () => {
       });
     }));
     ctx.commands.add({ name: 'echo rows', summary: 'data' }, ({ io }) => io.data([{ id: 1n, name: 'a' }]));
+    ctx.commands.add({ name: 'echo listen', summary: 'read on' }, ({ io }) => {
+      void io.input[Symbol.asyncIterator]().next().catch(() => {});
+    });
     ctx.commands.add({ name: 'echo fail', summary: 'fail' }, () => { throw new Error('no luck'); });`;
 
   test('take input, give output and errors apart, and an exit code', async () => {
@@ -74,6 +77,23 @@ describe('commands of plugins', () => {
     expect((await home.run(['echo', 'rows'])).stdout).toBe('ID  NAME\n 1  a\n');
     expect(JSON.parse((await home.run(['echo', 'rows', '--format', 'json'])).stdout)).toEqual([{ id: 1, name: 'a' }]);
     expect((await home.run(['--format', 'yaml', 'echo', 'rows'])).stdout).toBe('- id: 1\n  name: a\n');
+  });
+
+  test('end while they still wait for input, wherever they run', async () => {
+    const folder = writePlugin('echo', copy);
+    const running = home.start(['--plugins', folder]);
+    await running.says('ready in');
+    for (const place of [[], ['--plugins', folder]]) {
+      const argv = ['--conditions=@runtime/source', join(ROOT, 'sdk/bin/runtime.mjs'), ...place, 'echo', 'listen'];
+      const child = spawn(process.execPath, argv, {
+        env: home.env,
+        cwd: home.folder,
+        stdio: ['pipe', 'ignore', 'ignore'],
+      });
+      // Its input stays open.
+      const [code] = (await once(child, 'exit')) as [number | null];
+      expect(code).toBe(0);
+    }
   });
 
   test('are cancelled by ctrl+c, with 130', async () => {

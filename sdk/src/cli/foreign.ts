@@ -118,12 +118,22 @@ async function localHost(context: CliContext): Promise<Host> {
     run: async ({ name, lasting }, call, print) => {
       const stopped = new AbortController();
       await using _server = lasting === true ? await reachable(context, app, () => stopped.abort()) : undefined;
-      return await app.runtime.commands.run(name, {
-        args: call.args,
-        options: call.options as OptionValues<CommandSpec>,
-        io: localIo(context, print),
-        signal: AbortSignal.any([context.signal, stopped.signal]),
-      });
+      let input: AsyncIterableIterator<Uint8Array> | undefined;
+      const read = (): AsyncIterableIterator<Uint8Array> => {
+        input = standardInput();
+        return input;
+      };
+      try {
+        return await app.runtime.commands.run(name, {
+          args: call.args,
+          options: call.options as OptionValues<CommandSpec>,
+          io: localIo(context, print, read),
+          signal: AbortSignal.any([context.signal, stopped.signal]),
+        });
+      } finally {
+        // What still waits for a key would keep the process alive.
+        await input?.return?.();
+      }
     },
     [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
   };
@@ -150,7 +160,11 @@ async function reachable(context: CliContext, app: App, stop: () => void): Promi
   }
 }
 
-function localIo({ terminal, cwd }: CliContext, print: (item: CommandItem) => Promise<void>): CommandIo {
+function localIo(
+  { terminal, cwd }: CliContext,
+  print: (item: CommandItem) => Promise<void>,
+  input: () => AsyncIterableIterator<Uint8Array>,
+): CommandIo {
   return {
     terminal: terminal.size,
     cwd,
@@ -161,7 +175,7 @@ function localIo({ terminal, cwd }: CliContext, print: (item: CommandItem) => Pr
     progress: (stage, fraction) =>
       print(fraction === undefined ? { kind: 'progress', stage } : { kind: 'progress', stage, fraction }),
     raw: (on) => print({ kind: 'raw', on }),
-    input: { [Symbol.asyncIterator]: () => standardInput() },
+    input: { [Symbol.asyncIterator]: input },
   };
 }
 
