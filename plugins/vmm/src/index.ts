@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { definePlugin, type ProcessSupervisor } from '@runtime/sdk';
+import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
 import { vmmConfig } from './config.ts';
 import { listDevices, machine, resolveDevice, vms } from './contract.ts';
@@ -50,6 +51,7 @@ export default definePlugin({
       netBackend: () => (findProgram('passt') === undefined ? 'user' : 'passt'),
       bootFiles,
     });
+    addChecks(ctx.checks, config.qemu, probe);
     ctx.provide(vms, manager);
     ctx.provide(machine, qemu);
     addCommands(ctx.commands, manager, async () => {
