@@ -2,7 +2,7 @@
 
 /**
  * Does the work `iterations` times, one after the other. Returns something that depends on the work, so that an
- * optimising compiler may not leave it out; or a {@link Timed}.
+ * optimising compiler may not leave it out; or a {@link Timed}, or a {@link Sized}.
  */
 export type Side = (iterations: number) => unknown;
 
@@ -13,6 +13,16 @@ export class Timed {
   /** @param ns of all iterations together */
   constructor(ns: number) {
     this.ns = ns;
+  }
+}
+
+/** Returned by a side that measures not time but memory. */
+export class Sized {
+  readonly bytes: number;
+
+  /** @param bytes of one iteration */
+  constructor(bytes: number) {
+    this.bytes = bytes;
   }
 }
 
@@ -34,6 +44,8 @@ export type Target =
   | { readonly kind: 'extra'; readonly atMostNs: number }
   /** Median of ours, in ns. */
   | { readonly kind: 'absolute'; readonly atMostNs: number }
+  /** Median of ours, of which each is a {@link Sized}. */
+  | { readonly kind: 'size'; readonly atMostBytes: number }
   /** Shown for what it is. */
   | { readonly kind: 'none' };
 
@@ -42,6 +54,13 @@ export interface Rate {
   readonly unit: 'IO/s' | 'B/s';
   /** How many of them one iteration is. */
   readonly perIteration: number;
+}
+
+export interface Plan {
+  readonly iterations: number;
+  readonly rounds: number;
+  /** Rounds before those; default: {@link LONG_WARM_UP}. */
+  readonly warmUp?: number;
 }
 
 export interface Benchmark {
@@ -54,7 +73,7 @@ export interface Benchmark {
   /** Shown in place of the time. */
   readonly rate?: Rate;
   /** For what takes long: iterations of a round, and rounds that count. By default as many as fill {@link SHORT}. */
-  readonly plan?: { readonly iterations: number; readonly rounds: number };
+  readonly plan?: Plan;
   prepare(): Sides | Promise<Sides>;
 }
 
@@ -63,7 +82,7 @@ export const SHORT = { ms: 4, rounds: 201, warmUp: 100 } as const;
 /** Rounds before those that count, where a round takes long. */
 export const LONG_WARM_UP = 5;
 
-/** Nanoseconds for one iteration; medians over the rounds. */
+/** Nanoseconds for one iteration, or its bytes where the target is a size; medians over the rounds. */
 export interface Result {
   readonly name: string;
   readonly title: string;
@@ -83,6 +102,7 @@ export interface Result {
 /** `undefined` where nothing is promised. */
 export function isMet({ target, ratio, extraNs, oursNs }: Result): boolean | undefined {
   if (target.kind === 'absolute') return oursNs <= target.atMostNs;
+  if (target.kind === 'size') return oursNs <= target.atMostBytes;
   if (target.kind === 'ratio' && ratio !== undefined) return ratio.median <= target.atMost;
   if (target.kind === 'speed' && ratio !== undefined) return 1 / ratio.median >= target.atLeast;
   if (target.kind === 'extra' && extraNs !== undefined) return extraNs <= target.atMostNs;

@@ -1,7 +1,7 @@
 // Runs one benchmark: warm-up, then rounds in which ours and the peer take turns, so that a change of the machine's speed
 // meets both.
 
-import { type Benchmark, LONG_WARM_UP, type Result, SHORT, type Side, Timed } from './benchmark.ts';
+import { type Benchmark, LONG_WARM_UP, type Result, SHORT, type Side, Sized, Timed } from './benchmark.ts';
 
 const NS_PER_MS = 1e6;
 
@@ -9,7 +9,7 @@ export async function measure(benchmark: Benchmark): Promise<Result> {
   const { ours, peer, end } = await benchmark.prepare();
   try {
     const iterations = benchmark.plan?.iterations ?? (await calibrate(ours));
-    const { rounds, warmUp } = benchmark.plan === undefined ? SHORT : { ...benchmark.plan, warmUp: LONG_WARM_UP };
+    const { rounds, warmUp } = benchmark.plan === undefined ? SHORT : { warmUp: LONG_WARM_UP, ...benchmark.plan };
     const times: { readonly ours: number; readonly peer: number }[] = [];
     for (let round = -warmUp; round < rounds; round++) {
       const time = await runRound(ours, peer, iterations, round % 2 === 0);
@@ -37,7 +37,7 @@ async function runRound(
   return { ours: await time(ours, iterations), peer: first };
 }
 
-/** Nanoseconds for one iteration. */
+/** Nanoseconds for one iteration, or its bytes. */
 async function time(side: Side, iterations: number): Promise<number> {
   // The garbage of the other side is not this one's. A full collection would also throw away optimised code, whose
   // hidden classes have no instance at that moment, and every round would begin cold.
@@ -45,6 +45,7 @@ async function time(side: Side, iterations: number): Promise<number> {
   const startedAt = process.hrtime.bigint();
   const outcome = side(iterations);
   const result = outcome instanceof Promise ? await outcome : outcome;
+  if (result instanceof Sized) return result.bytes;
   const ns = result instanceof Timed ? result.ns : Number(process.hrtime.bigint() - startedAt);
   if (result === undefined) throw new TypeError('a side must return what depends on its work');
   return ns / iterations;

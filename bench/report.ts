@@ -34,8 +34,13 @@ function formatRate(ns: number, { unit, perIteration }: Rate): string {
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${prefix}${unit}`;
 }
 
-const formatMeasure = (ns: number, rate: Rate | undefined): string =>
-  rate === undefined ? formatNs(ns) : formatRate(ns, rate);
+const MIB = 2 ** 20;
+const formatBytes = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;
+
+function formatMeasure(value: number, { rate, target }: Result): string {
+  if (target.kind === 'size') return formatBytes(value);
+  return rate === undefined ? formatNs(value) : formatRate(value, rate);
+}
 
 function formatTarget(target: Target): string {
   switch (target.kind) {
@@ -47,6 +52,8 @@ function formatTarget(target: Target): string {
       return `≤ ${formatNs(target.atMostNs)} more`;
     case 'absolute':
       return `≤ ${formatNs(target.atMostNs)}`;
+    case 'size':
+      return `≤ ${formatBytes(target.atMostBytes)}`;
     case 'none':
       return '–';
   }
@@ -66,8 +73,8 @@ function row(result: Result): readonly string[] {
   const met = isMet(result);
   return [
     result.name,
-    formatMeasure(result.oursNs, result.rate),
-    result.peerNs === undefined ? '–' : `${formatMeasure(result.peerNs, result.rate)} ${result.peer ?? ''}`,
+    formatMeasure(result.oursNs, result),
+    result.peerNs === undefined ? '–' : `${formatMeasure(result.peerNs, result)} ${result.peer ?? ''}`,
     formatRatio(result),
     formatTarget(result.target),
     met === undefined ? '' : met ? 'met' : 'missed',
