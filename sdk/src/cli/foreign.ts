@@ -102,7 +102,11 @@ function withoutRuntime({ env, cwd }: CliContext, words: readonly string[]): Err
 async function localHost(context: CliContext): Promise<Host> {
   const { terminal } = context;
   const app = await composeApp(context, {
-    logLine: (json) => void terminal.err(`${logLineText(json, terminal.paintErr)}\n`),
+    logLine: (json) => {
+      const text = logLineText(json, terminal.paintErr);
+      // A line of progress may be there, or a console whose terminal turns nothing into a carriage return.
+      void terminal.err(terminal.errIsTTY ? `\r\x1b[K${text}\r\n` : `${text}\n`);
+    },
     persistent: false,
     native: linuxHost,
     quiet: true,
