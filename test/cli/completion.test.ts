@@ -57,7 +57,7 @@ test.skipIf(isMissing('bash'))('bash offers words, values behind "=", lists and 
     try runtime --config nothing-like-that`;
   const { stdout, stderr } = shell('bash', ['--norc', '-c', script]);
   expect(stderr).toBe('');
-  expect(stdout.trimEnd().split('\n')).toEqual(['status|stop|', 'reload|', 'yaml|', '|', './plugins-here|', '|']);
+  expect(stdout.trimEnd().split('\n')).toEqual(['status|stop|', 'reload|', 'yaml|', 'vmm|', './plugins-here|', '|']);
 });
 
 describe.skipIf(isMissing('fish'))('fish', () => {
