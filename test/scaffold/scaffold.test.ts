@@ -1,113 +1,47 @@
 // What a stranger does on the first day: write a plugin, check it, run it, change it while it runs, and hand it on.
 
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Stranger } from './stranger.ts';
 
-const root = join(import.meta.dirname, '../..');
-const home = realpathSync(mkdtempSync(join(tmpdir(), 'runtime-stranger-')));
-const plugin = join(home, 'night-watch');
-const { PATH, HOME, LANG } = process.env;
-const env = {
-  PATH,
-  HOME,
-  LANG,
-  XDG_RUNTIME_DIR: join(home, 'run'),
-  XDG_CACHE_HOME: join(home, 'cache'),
-  XDG_CONFIG_HOME: join(home, 'config'),
-  XDG_STATE_HOME: join(home, 'state'),
-  XDG_DATA_HOME: join(home, 'data'),
-  NO_COLOR: '1',
-  npm_config_prefer_offline: 'true',
-};
-/** Of an installed sdk. */
-const COMMAND = 'node_modules/@runtime/sdk/bin/runtime.mjs';
+const stranger = new Stranger();
+const plugin = stranger.path('night-watch');
 
-/** Waits for what must come, and tells what came instead. */
-async function until(condition: () => boolean, instead: () => string): Promise<void> {
-  const end = Date.now() + 30_000;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`waited in vain; there was:\n${instead()}`);
-    await sleep(20);
-  }
-}
-
-function run(cwd: string, file: string, ...args: string[]): Promise<string> {
-  const options = { cwd, env, maxBuffer: 16 * 1024 * 1024 };
-  return new Promise((resolve, reject) => {
-    execFile(file, args, options, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else reject(new Error(`${error.message}\n${stdout}${stderr}`));
-    });
-  });
-}
-const runtime = (cwd: string, ...args: string[]): Promise<string> => run(cwd, process.execPath, COMMAND, ...args);
-const npm = (cwd: string, ...args: string[]): Promise<string> => run(cwd, 'npm', ...args);
-
-let running: ChildProcess | undefined;
-
-/** Resolves with what it printed when it is ready. */
-async function start(cwd: string, ...args: string[]): Promise<{ readonly output: () => string }> {
-  const child = spawn(process.execPath, [COMMAND, ...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
-  running = child;
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  await until(
-    () => output.includes('ready in') || child.exitCode !== null,
-    () => output,
-  );
-  if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}:\n${output}`);
-  return { output: () => output };
-}
-
-async function stop(): Promise<number | null> {
-  const child = running;
-  running = undefined;
-  if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
-  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  child.kill('SIGTERM');
-  return exited;
-}
-
-beforeAll(async () => {
-  mkdirSync(env.XDG_RUNTIME_DIR, { mode: 0o700 });
-  await run(home, process.execPath, join(root, 'sdk/bin/runtime.mjs'), 'plugin', 'new', '@acme/night-watch');
-}, 300_000);
-afterEach(async () => void (await stop()));
-afterAll(() => rmSync(home, { recursive: true, force: true }));
+beforeAll(() => stranger.newPlugin('@acme/night-watch'), 300_000);
+afterEach(() => stranger.stopAll());
+afterAll(() => stranger[Symbol.asyncDispose]());
 
 describe('a new plugin', { timeout: 60_000 }, () => {
   test('type-checks, and its tests pass', async () => {
-    await npm(plugin, 'run', 'check');
-    expect(await npm(plugin, 'test')).toMatch(/Tests +7 passed \(7\)/);
+    await stranger.npm(plugin, 'run', 'check');
+    expect(await stranger.npm(plugin, 'test')).toMatch(/Tests +7 passed \(7\)/);
   });
 
   test('runs from its folder, and its commands answer', async () => {
-    await start(plugin, '--plugins', '.');
-    expect(await runtime(plugin, 'night-watch', 'greet', 'Ada', '--loud')).toBe('HELLO, ADA! YOU ARE THE FIRST.\n');
-    const guests = JSON.parse(await runtime(plugin, 'night-watch', 'guests', '--format', 'json')) as unknown;
+    const running = await stranger.start(plugin, '--plugins', '.');
+    expect(await stranger.runtime(plugin, 'night-watch', 'greet', 'Ada', '--loud')).toBe(
+      'HELLO, ADA! YOU ARE THE FIRST.\n',
+    );
+    const guests = JSON.parse(await stranger.runtime(plugin, 'night-watch', 'guests', '--format', 'json')) as unknown;
     expect(guests).toEqual([{ name: 'Ada', seat: 1 }]);
-    expect(await stop()).toBe(0);
+    expect(await running.stop()).toBe(0);
   });
 
   test('is reloaded when its source changes, and goes on when the change is broken', async () => {
     const file = join(plugin, 'src/index.ts');
     const source = readFileSync(file, 'utf8');
-    const { output } = await start(plugin, 'plugin', 'dev', '.');
-    const told = (pattern: RegExp): Promise<void> => until(() => pattern.test(output()), output);
-    await runtime(plugin, 'night-watch', 'greet', 'Ada');
+    const running = await stranger.start(plugin, 'plugin', 'dev', '.');
+    await stranger.runtime(plugin, 'night-watch', 'greet', 'Ada');
     writeFileSync(file, source.replace("'Hello'", "'Good evening'"));
-    await told(/changed: src\/index\.ts.*reloaded outcome=swapped/s);
-    expect(await runtime(plugin, 'night-watch', 'greet', 'Bob')).toBe('Good evening, Bob!\n');
+    await running.says(/changed: src\/index\.ts.*reloaded outcome=swapped/s);
+    expect(await stranger.runtime(plugin, 'night-watch', 'greet', 'Bob')).toBe('Good evening, Bob!\n');
     writeFileSync(file, `${source}const x = ;`);
-    await told(/not reloaded.*index\.ts:\d+:11: Unexpected token/s);
+    await running.says(/not reloaded.*index\.ts:\d+:11: Unexpected token/s);
     writeFileSync(file, source.replace('setup(ctx) {', `setup(ctx) {\n    throw new Error('not like this');`));
-    await told(/not reloaded.*not like this/s);
-    expect(await runtime(plugin, 'night-watch', 'greet', 'Cy')).toBe('Good evening, Cy!\n');
-    const guests = JSON.parse(await runtime(plugin, 'night-watch', 'guests', '--format', 'json')) as unknown;
+    await running.says(/not reloaded.*not like this/s);
+    expect(await stranger.runtime(plugin, 'night-watch', 'greet', 'Cy')).toBe('Good evening, Cy!\n');
+    const guests = JSON.parse(await stranger.runtime(plugin, 'night-watch', 'guests', '--format', 'json')) as unknown;
     expect(guests).toEqual([
       { name: 'Ada', seat: 1 },
       { name: 'Bob', seat: 2 },
@@ -117,15 +51,12 @@ describe('a new plugin', { timeout: 60_000 }, () => {
   });
 
   describe('packed, and installed by somebody else', () => {
-    const user = join(home, 'user');
+    const user = stranger.path('user');
 
     beforeAll(async () => {
       mkdirSync(user);
-      await npm(plugin, 'pack', '--silent', `--pack-destination=${user}`);
-      const [cache = ''] = readdirSync(join(home, 'cache/runtime/packs'));
-      const packs = join(home, 'cache/runtime/packs', cache);
-      const tarballs = [...readdirSync(packs).map((f) => join(packs, f)), 'acme-night-watch-0.1.0.tgz'];
-      await npm(user, 'install', '--no-audit', '--no-fund', '--loglevel=error', ...tarballs);
+      await stranger.npm(plugin, 'pack', '--silent', `--pack-destination=${user}`);
+      await stranger.install('user', 'acme-night-watch-0.1.0.tgz');
     }, 300_000);
 
     test('carries compiled code and types, and no sources', () => {
@@ -169,7 +100,7 @@ describe('a new plugin', { timeout: 60_000 }, () => {
         '--skipLibCheck',
       ];
       const types = ['--types', 'node', '--typeRoots', join(plugin, 'node_modules/@types')];
-      await run(
+      await stranger.run(
         user,
         process.execPath,
         join(plugin, 'node_modules/typescript/bin/tsc'),
@@ -180,20 +111,20 @@ describe('a new plugin', { timeout: 60_000 }, () => {
     });
 
     test.each([[[]], [['--isolation', 'night-watch=process']]])('runs by the name of its package %j', async (flags) => {
-      await start(user, '--plugins', '@acme/night-watch', ...flags);
-      expect(await runtime(user, 'night-watch', 'greet', 'Ada')).toBe('Hello, Ada! You are the first.\n');
-      expect(await runtime(user, 'plugin', 'reload', 'night-watch')).toMatch(/the new code serves/);
-      const guests = JSON.parse(await runtime(user, 'night-watch', 'guests', '--format', 'json')) as unknown;
+      const running = await stranger.start(user, '--plugins', '@acme/night-watch', ...flags);
+      expect(await stranger.runtime(user, 'night-watch', 'greet', 'Ada')).toBe('Hello, Ada! You are the first.\n');
+      expect(await stranger.runtime(user, 'plugin', 'reload', 'night-watch')).toMatch(/the new code serves/);
+      const guests = JSON.parse(await stranger.runtime(user, 'night-watch', 'guests', '--format', 'json')) as unknown;
       expect(guests).toEqual([{ name: 'Ada', seat: 1 }]);
-      expect(await stop()).toBe(0);
+      expect(await running.stop()).toBe(0);
     });
 
     test('an installed runtime writes the next plugin without a checkout', async () => {
-      await runtime(user, 'plugin', 'new', 'next', '--no-install');
+      await stranger.runtime(user, 'plugin', 'new', 'next', '--no-install');
       const text = readFileSync(join(user, 'next/package.json'), 'utf8');
       const { devDependencies } = JSON.parse(text) as { devDependencies: Record<string, string> };
       const tarball = (devDependencies['@runtime/sdk'] ?? '').replace(/^file:/, '');
-      const listed = await run(user, 'tar', 'tzf', tarball);
+      const listed = await stranger.run(user, 'tar', 'tzf', tarball);
       expect(listed).toContain('package/dist/testing/index.js\n');
       expect(listed).toContain('package/src/scaffold/template/gitignore\n');
       expect(listed).toContain('package/bin/runtime.mjs\n');
