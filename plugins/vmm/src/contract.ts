@@ -2,7 +2,7 @@
 
 import { cpus, totalmem } from 'node:os';
 import { defineHook, definePool, defineService, type HookToken, type PoolToken, type ServiceToken } from '@runtime/sdk';
-import type { VirtioDeviceName } from '@runtime/sdk/virtio';
+import type { TraceBatch, VirtioDeviceName } from '@runtime/sdk/virtio';
 import type { VmDescription } from './description/schema.ts';
 
 /** How plugins add devices. */
@@ -201,6 +201,8 @@ export interface Vms {
     device: { readonly kind: string; readonly id?: string; readonly options: unknown },
   ): Promise<string>;
   detach(vm: string, id: string): Promise<void>;
+  /** Its requests since the last call; the first one begins to collect them, for about two seconds. */
+  traceDevice(vm: string, id: string): Promise<TraceBatch>;
   describeDevice(vm: string, id: string): Promise<Readonly<Record<string, unknown>>>;
   reloadDevice(vm: string, id: string): Promise<{ readonly ms: number }>;
   restartDevice(vm: string, id: string): Promise<void>;

@@ -11,7 +11,7 @@ const DEVICE = {
   summary: 'such as block0; runtime vm device list names them',
   required: true,
 } as const;
-const DEFAULT_INTERVAL = 1;
+const DEFAULT_INTERVAL = 0.5;
 
 export interface KindListing {
   readonly kind: string;
@@ -96,22 +96,25 @@ export function addDevices(commands: CommandRegistry, vms: Vms, kinds: () => Pro
   commands.add(
     {
       name: 'vm device trace',
-      summary: 'show how the counters of a device change, until ^C',
+      summary: 'show the requests of a device as they happen, until ^C',
+      description:
+        'One line when a request is taken (<), one when it is given back (>), by its number in the queue. ' +
+        'What comes too quickly to be shown is counted.',
       args: [VM, DEVICE],
-      options: { interval: { type: 'number', summary: 'seconds', default: DEFAULT_INTERVAL } },
+      options: {
+        counters: { type: 'boolean', summary: 'how its counters change instead' },
+        interval: { type: 'number', summary: 'seconds between two looks', default: DEFAULT_INTERVAL },
+      },
     },
     async ({ args: [vm = '', device = ''], options, io, signal }) => {
-      let before = await counters(vms, vm, device);
-      while (!signal.aborted) {
-        await sleep(systemClock, Math.max(0.1, options.interval) * 1000, signal).catch(() => {});
+      const look = options.counters ? watchCounters(vms, vm, device) : watchRequests(vms, vm, device);
+      await look();
+      // Requests are forgotten after two seconds.
+      const ms = Math.min(Math.max(options.interval, 0.1), options.counters ? 3600 : 1) * 1000;
+      for (;;) {
+        await sleep(systemClock, ms, signal).catch(() => {});
         if (signal.aborted) return;
-        const now = await counters(vms, vm, device);
-        const changed = Object.entries(now).flatMap(([name, value]) => {
-          const difference = value - (before[name] ?? 0);
-          return difference === 0 ? [] : [`${name} ${difference > 0 ? '+' : ''}${difference}`];
-        });
-        await io.out(`${new Date().toISOString().slice(11, 23)} ${changed.join(', ') || 'nothing'}`);
-        before = now;
+        for (const line of await look()) await io.out(line);
       }
     },
   );
@@ -139,6 +142,30 @@ export function addDevices(commands: CommandRegistry, vms: Vms, kinds: () => Pro
   );
 }
 
-async function counters(vms: Vms, vm: string, device: string): Promise<Readonly<Record<string, number>>> {
-  return (await vms.stats(vm))[device] ?? {};
+/** What to print at each look. */
+type Look = () => Promise<readonly string[]>;
+
+function watchRequests(vms: Vms, vm: string, device: string): Look {
+  return async () => {
+    const { records, missed } = await vms.traceDevice(vm, device);
+    const lines = records.map(({ us, queue, what, head, readable, writable, tookUs }) => {
+      const sizes = what === 'pop' ? `reads ${readable}, room for ${writable}` : `wrote ${writable}`;
+      const took = tookUs === undefined ? '' : `, took ${tookUs} µs`;
+      return `${(us / 1e6).toFixed(6)} queue ${queue} ${what === 'pop' ? '<' : '>'} ${head} ${sizes}${took}`;
+    });
+    return missed === 0 ? lines : [...lines, `… ${missed} more were not shown …`];
+  };
+}
+
+function watchCounters(vms: Vms, vm: string, device: string): Look {
+  let before: Readonly<Record<string, number>> | undefined;
+  return async () => {
+    const now = (await vms.stats(vm))[device] ?? {};
+    const changed = Object.entries(now).flatMap(([name, value]) => {
+      const difference = value - (before?.[name] ?? 0);
+      return difference === 0 ? [] : [`${name} ${difference > 0 ? '+' : ''}${difference}`];
+    });
+    before = now;
+    return [`${new Date().toISOString().slice(11, 23)} ${changed.join(', ') || 'nothing'}`];
+  };
 }

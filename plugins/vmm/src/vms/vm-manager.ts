@@ -1,6 +1,7 @@
 // All VMs of one runtime: from a description to a guest that runs, and back.
 
 import type { PluginContext, Requires, ServiceTokens } from '@runtime/sdk';
+import type { TraceBatch } from '@runtime/sdk/virtio';
 import {
   admitStart,
   beforeStart,
@@ -205,6 +206,10 @@ export class VmManager implements Vms {
     vm.devices.delete(id);
     await running.stop();
     await cleanup?.disposeAsync();
+  }
+
+  async traceDevice(name: string, id: string): Promise<TraceBatch> {
+    return this.#live(name, 'watched').device(id).running.trace();
   }
 
   async describeDevice(name: string, id: string): Promise<Readonly<Record<string, unknown>>> {
