@@ -40,7 +40,8 @@ export function cliPage(plugins: readonly PluginParts[]): string {
     '## Commands of plugins',
     '',
     'They stand beside these and have their own `--help`. With a running runtime they run inside it; without one,',
-    '`runtime --plugins <names> <command>` starts one for as long as the command runs.',
+    '`runtime --plugins <names> <command>` starts one for as long as the command runs; while one that goes on (`vm run`) has',
+    'a runtime of its own, other commands reach that one.',
     ...plugins
       .filter(({ commands }) => commands.length > 0)
       .flatMap(({ plugin, commands }) => [
