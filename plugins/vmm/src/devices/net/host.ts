@@ -9,6 +9,7 @@ import {
   isLinuxError,
   openTap,
   setInterfaceUp,
+  setNonBlocking,
   setTapHeaderSize,
   setTapOffload,
   socketPair,
@@ -163,6 +164,8 @@ function passtHalf({ id, spawn, log }: Request, source: NetSource): HostHalf {
       await running?.stop();
       const [ours, theirs] = socketPair('stream');
       try {
+        // passt waits in recv(2) for the rest of a frame; told to come back later, it takes what follows for a new one.
+        setNonBlocking(theirs, false);
         running = await spawn({
           // Never that of one that an earlier runtime has started, which is not what is asked for.
           name: `passt-${randomUUID().slice(0, 8)}`,
