@@ -73,6 +73,14 @@ export interface NativeDevice {
   readonly mac?: string;
 }
 
+/** A serial port beside the console, whose output goes to a file. */
+export interface SerialFile {
+  /** 2 to 4; the guest has it as ttyS1 to ttyS3. */
+  readonly port: number;
+  /** Absolute; appended to. */
+  readonly path: string;
+}
+
 export type Accelerator = 'kvm' | 'tcg';
 
 export interface MachineSpec {
@@ -91,6 +99,7 @@ export interface MachineSpec {
   readonly params: string;
   readonly devices: readonly MachineDevice[];
   readonly natives: readonly NativeDevice[];
+  readonly serials: readonly SerialFile[];
 }
 
 export interface ConsoleChunk {

@@ -1,7 +1,9 @@
 // `runtime vm start`, `stop`, `list`, `inspect`, `pause`, `resume`, `stats` and `console`.
 
+import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { CommandIo, CommandRegistry } from '@runtime/sdk';
 import type { VmDescription, Vms } from '../contract.ts';
 import { MAX_DESCRIPTION, parseDescription } from '../description/parse.ts';
@@ -18,15 +20,18 @@ export function addLifecycle(commands: CommandRegistry, vms: Vms): void {
     {
       name: 'vm start',
       summary: 'start a VM from a description',
-      description: 'Starts the VM that a YAML or JSON file describes (docs/reference/vm.md), and leaves it running.',
-      args: [{ name: 'file', summary: 'such as my-vm.yaml', required: true }],
+      description:
+        'Starts the VM that a YAML or JSON file describes (docs/reference/vm.md), and leaves it running. A name stands for ' +
+        'the file of that name in ~/.config/runtime/vms.',
+      args: [{ name: 'file', summary: 'such as my-vm.yaml, or a name', required: true }],
       options: { name: { type: 'string', summary: 'another name than that in the file' } },
     },
     async ({ args: [file = ''], options, io }) => {
-      const description = await readDescription(resolve(io.cwd, file), file);
+      const path = descriptionPath(file, io.cwd);
+      const description = await readDescription(path, file);
       if (description.kernel === undefined) await prepareGuest(io);
       await io.progress('starting the machine');
-      const cwd = resolve(io.cwd, file, '..');
+      const cwd = dirname(path);
       const named = { ...description, name: options.name ?? description.name ?? nameOf(file) };
       const { name, cid, pid } = await vms.start(definedOnly(named), { cwd });
       await io.data({ name, cid, pid });
@@ -124,10 +129,19 @@ export async function readDescription(path: string, shown: string): Promise<VmDe
     text = await readFile(path, 'utf8');
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? 'there is no such file' : message;
+    const why = code === 'ENOENT' ? `there is no file ${path}` : message;
     throw errors.VMM_ERR_DESCRIPTION({ details: { where: shown, why }, cause });
   }
   return parseDescription(text, shown);
+}
+
+/** What looks like a name and is no file here is looked up in the folder of descriptions. */
+function descriptionPath(file: string, cwd: string): string {
+  const here = resolve(cwd, file);
+  if (!VM_NAME.test(file) || existsSync(here)) return here;
+  const { XDG_CONFIG_HOME: config } = process.env;
+  const base = config !== undefined && isAbsolute(config) ? config : join(homedir(), '.config');
+  return join(base, 'runtime', 'vms', `${file}.yaml`);
 }
 
 /** `./my-vm.yaml` → `my-vm`, where that can be a name. */

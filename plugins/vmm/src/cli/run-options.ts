@@ -7,6 +7,7 @@ import {
   blockSchema,
   descriptionSchema,
   netSchema,
+  serialSchema,
   shareSchema,
   type VmDescription,
   vsockSchema,
@@ -41,6 +42,11 @@ export const RUN_SPEC = {
       summary:
         'a network card: backend=user|passt|tap|none[,mac=…][,tap-name=…]; default backend=passt, where it is installed',
     },
+    serial: {
+      type: 'string',
+      multiple: true,
+      summary: 'a serial port: type=stdout|file[,num=1..4][,path=…][,earlycon]',
+    },
     rng: { type: 'boolean', default: true, summary: 'random numbers from the host; --no-rng leaves them out' },
     balloon: { type: 'boolean', summary: 'a balloon for memory' },
     input: { type: 'string', multiple: true, choices: ['keyboard', 'mouse', 'tablet'], summary: 'an input device' },
@@ -57,7 +63,8 @@ type Values = Readonly<Record<string, unknown>>;
 
 /** @throws VMM_ERR_DESCRIPTION */
 export function describeRun(kernel: string | undefined, options: RunOptions): VmDescription {
-  const { name, mem, cpus, block, initrd, params, vsock, net, rng, balloon, input, sharedDir, device } = options;
+  const { name, mem, cpus, block, initrd, params, vsock, net, serial, rng, balloon, input, sharedDir, device } =
+    options;
   const value = {
     name,
     kernel,
@@ -70,6 +77,7 @@ export function describeRun(kernel: string | undefined, options: RunOptions): Vm
     block: list(block, (text) => typed(parseKeyValues(text, '--block', 'path'), blockSchema)),
     net: list(net, (text) => typed(parseKeyValues(text, '--net', 'backend'), netSchema)),
     vsock: vsock === undefined ? undefined : vsockOf(vsock),
+    serial: list(serial, (text) => typed(parseKeyValues(text, '--serial', 'type'), serialSchema)),
     rng: rng ? undefined : false,
     balloon: balloon ? true : undefined,
     input: input.length === 0 ? undefined : input,

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { descriptionJsonSchema } from './json-schema.ts';
 import { MAX_DESCRIPTION, parseDescription } from './parse.ts';
 import { planVm } from './resolve.ts';
+import type { VmDescription } from './schema.ts';
 import { toMib } from './size.ts';
 
 const defaults = { cwd: '/work', netBackend: 'passt' } as const;
@@ -137,4 +138,28 @@ test.each([
 test('the published JSON schema is that of the code', () => {
   const file = new URL('../../../../docs/reference/vm-schema.json', import.meta.url);
   expect(JSON.parse(readFileSync(file, 'utf8')), 'npm run docs writes it anew').toEqual(descriptionJsonSchema());
+});
+
+test('serial ports', () => {
+  const serial = (ports: VmDescription['serial']) => planVm({ name: 'dev', params: 'x', serial: ports }, defaults);
+  expect(serial([{ type: 'stdout', earlycon: true }])).toMatchObject({
+    serials: [],
+    params: 'earlycon=uart8250,io,0x3f8 x',
+  });
+  expect(
+    serial([
+      { type: 'file', path: 'out', num: 3 },
+      { type: 'file', path: '/b' },
+    ]),
+  ).toMatchObject({
+    serials: [
+      { port: 2, path: '/b' },
+      { port: 3, path: '/work/out' },
+    ],
+    params: '8250.nr_uarts=3 x',
+  });
+  expect(() => serial([{ type: 'file' }])).toThrow('needs the path');
+  expect(() => serial([{ type: 'file', num: 1, path: 'x' }])).toThrow('port 1 is the console');
+  expect(() => serial([{ type: 'stdout', num: 2 }])).toThrow('the console is port 1');
+  expect(() => serial([{ type: 'stdout' }, { type: 'stdout' }])).toThrow('port 1 is given twice');
 });

@@ -1,8 +1,10 @@
 // A description with everything filled in: what is left to do is to make it.
 
 import { isAbsolute, join } from 'node:path';
+import type { SerialFile } from '../contract.ts';
 import { errors } from '../errors.ts';
 import type { VmDescription } from './schema.ts';
+import { plannedSerials, serialParams } from './serial.ts';
 import { toMib } from './size.ts';
 
 /** A device with a process of its own. */
@@ -40,6 +42,7 @@ export interface VmPlan {
   readonly cpus: number;
   readonly devices: readonly PlannedDevice[];
   readonly natives: readonly PlannedNative[];
+  readonly serials: readonly SerialFile[];
 }
 
 const DEFAULT_MIB = 512;
@@ -79,11 +82,12 @@ export function planVm(given: VmDescription & { readonly name: string }, default
     accel: description.accel ?? 'auto',
     kernel: description.kernel === undefined ? undefined : absolute(description.kernel),
     initrd: description.initrd === undefined ? undefined : absolute(description.initrd),
-    params: typeof params === 'string' ? params : params.join(' '),
+    params: [...serialParams(description.serial), ...[params].flat()].filter((part) => part !== '').join(' '),
     memoryMib,
     cpus: description.cpus ?? 1,
     devices,
     natives,
+    serials: plannedSerials(name, description.serial, absolute),
   };
 }
 

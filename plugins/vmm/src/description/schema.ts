@@ -78,6 +78,21 @@ export const shareSchema = z
   })
   .describe('A shared folder. No plugin of this repository has such devices yet.');
 
+export const serialSchema = z
+  .strictObject({
+    type: z.enum(['stdout', 'file']).describe('stdout: the console of the VM; file: output is appended to a file.'),
+    hardware: z.enum(['serial']).optional(),
+    num: z
+      .int()
+      .min(1)
+      .max(4)
+      .optional()
+      .describe('Port: 1 is ttyS0. The console is port 1, a file one of the others.'),
+    path: path.optional().describe('Of a file.'),
+    earlycon: z.boolean().optional().describe("The kernel's very first messages go there."),
+  })
+  .describe('A serial port.');
+
 export const deviceSchema = z
   .looseObject({
     kind: z
@@ -122,6 +137,7 @@ export const descriptionSchema = z
       .max(4)
       .optional()
       .describe('Input devices of the machine itself; default: none.'),
+    serial: z.array(serialSchema).max(4).optional().describe('Default: the console.'),
     share: z.array(shareSchema).max(8).optional().describe('Shared folders; default: none.'),
     device: z.array(deviceSchema).max(24).optional().describe('Devices of other plugins; default: none.'),
   })

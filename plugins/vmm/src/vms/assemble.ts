@@ -67,6 +67,7 @@ export async function assemble(
       const { id, kind } = native;
       return { id, kind, slot: slotOf(holdings, id), ...macOf(holdings, id) };
     }),
+    serials: plan.serials,
   };
 }
 

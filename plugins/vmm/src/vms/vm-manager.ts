@@ -95,10 +95,11 @@ export class VmManager implements Vms {
       await this.#make(vm, description, cwd);
     } catch (e) {
       vm.move('stopped');
-      this.#vms.delete(name);
       await vm.cleanup.disposeAsync().catch((err: unknown) => {
         this.#context.log.warn({ err, vm: name }, `not everything of VM ${name} was undone`);
       });
+      // Only now: until then its name, its folder and its processes are in use.
+      this.#forget(vm);
       throw e;
     }
     return vm.info(this.#options.machine.pid(name));
@@ -106,10 +107,14 @@ export class VmManager implements Vms {
 
   async stop(name: string, options: { readonly force?: boolean } = {}): Promise<MachineExit> {
     const vm = this.#vm(name);
-    if (vm.live && vm.state !== 'stopping') {
-      vm.expect(['running', 'paused'], 'stopped');
-      vm.move('stopping');
-      await this.#options.machine.stop(name, options);
+    if (vm.live) {
+      const first = vm.state !== 'stopping';
+      if (first) {
+        vm.expect(['running', 'paused'], 'stopped');
+        vm.move('stopping');
+      }
+      // Whoever has lost patience with a guest that was asked may insist.
+      if (first || options.force === true) await this.#options.machine.stop(name, options);
     }
     return vm.ended.promise;
   }

@@ -25,11 +25,13 @@ const spec: MachineSpec = {
   params: 'console=ttyS0 quiet',
   devices: [],
   natives: [],
+  serials: [],
 };
 const parts = {
   program: '/usr/bin/qemu-system-x86_64',
   firmware: '/usr/share/qemu/qboot.rom',
   sockets: { qmp: 10, console: 11 },
+  serials: [],
 };
 
 test('a machine without devices', () => {
@@ -103,7 +105,7 @@ test('with KVM', () => {
 test('commas in names do not become options', () => {
   const { argv } = qemuCommand(
     { ...spec, name: 'a,b', devices: [device('net0', 'net', 3, { socketFd: -1, socketPath: '/run/a,server=off' })] },
-    { program: parts.program, sockets: parts.sockets },
+    { program: parts.program, sockets: parts.sockets, serials: [] },
   );
   expect(argv).toContain('guest=a,,b,debug-threads=on');
   expect(argv).toContain('socket,id=net0-vhost,path=/run/a,,server=off,server=on,wait=on');
@@ -115,4 +117,19 @@ test.each([
   ['balloon', 'QEMU has no vhost-user front end for it'],
 ] as const)('refuses a vhost-user %s under TCG', (type, why) => {
   expect(() => qemuCommand({ ...spec, devices: [device('x0', type, 2)] }, parts)).toThrow(why);
+});
+
+test('serial ports go to files that it inherits, those between nowhere', () => {
+  const serials = [
+    { port: 2, path: '/log/2' },
+    { port: 4, path: '/log/4' },
+  ];
+  const { argv, fds } = qemuCommand({ ...spec, serials }, { ...parts, serials: [30, 31] });
+  expect(argv.slice(argv.indexOf('pvpanic') + 1).join(' ')).toBe(
+    [
+      '-add-fd fd=5,set=2 -chardev file,id=serial2,path=/dev/fdset/2,append=on -serial chardev:serial2 -serial null',
+      '-add-fd fd=6,set=4 -chardev file,id=serial4,path=/dev/fdset/4,append=on -serial chardev:serial4',
+    ].join(' '),
+  );
+  expect(fds.slice(2).map(({ parent }) => parent)).toEqual([30, 31]);
 });

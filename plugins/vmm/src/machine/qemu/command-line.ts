@@ -19,6 +19,8 @@ export interface QemuParts {
   readonly firmware?: string;
   /** Listening sockets. */
   readonly sockets: { readonly qmp: number; readonly console: number };
+  /** Of the serial ports, open for appending, in their order. */
+  readonly serials: readonly number[];
 }
 
 export interface QemuCommand {
@@ -85,6 +87,17 @@ export function qemuCommand(spec: MachineSpec, parts: QemuParts): QemuCommand {
     '-device',
     'pvpanic',
   ];
+  for (let port = 2, at = 0; at < spec.serials.length; port++) {
+    if (spec.serials[at]?.port !== port) {
+      argv.push('-serial', 'null');
+      continue;
+    }
+    const fd = inherit(parts.serials[at] ?? -1);
+    const id = `serial${port}`;
+    argv.push('-add-fd', `fd=${fd},set=${port}`, '-chardev', `file,id=${id},path=/dev/fdset/${port},append=on`);
+    argv.push('-serial', `chardev:${id}`);
+    at += 1;
+  }
   for (const device of spec.devices) {
     // It waits for the first connection, which is there already: QEMU 7.2 sets up rng, vsock and fs at once.
     const chardev = bindsItself(device.type)

@@ -1,6 +1,6 @@
 // The machine `qemu`: QEMU as a supervised, detached process for each VM.
 
-import { closeSync, rmSync } from 'node:fs';
+import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import type { Logger, ManagedProcess, ProcessSupervisor, SpawnRequest } from '@runtime/sdk';
 import { listenUnix } from '@runtime/sdk/linux';
 import type { ConsoleChunk, Machine, MachineDevice, MachineExit, MachineSpec } from '../../contract.ts';
@@ -35,6 +35,7 @@ export class QemuMachine implements Machine {
       throw errors.VMM_ERR_QEMU_MISSING({ details: { program: this.#options.program, vm: name } });
     }
     const firmware = findFirmware();
+    const serials = openSerials(spec);
     const sockets = bindSockets(spec);
     let child: ManagedProcess | undefined;
     const vm = new QemuVm(spec, this.#options.stop);
@@ -42,6 +43,7 @@ export class QemuMachine implements Machine {
       const { argv, fds } = qemuCommand(spec, {
         program,
         sockets,
+        serials,
         ...(firmware === undefined ? {} : { firmware }),
       });
       child = await this.#options.processes.spawn({ ...this.#request(vm), argv, fds });
@@ -53,6 +55,7 @@ export class QemuMachine implements Machine {
     } finally {
       closeSync(sockets.qmp);
       closeSync(sockets.console);
+      for (const fd of serials) closeSync(fd);
     }
     this.#keep(vm);
   }
@@ -184,6 +187,21 @@ export class QemuMachine implements Machine {
 
 function keyOf(vm: string): string {
   return `vm/${vm}/qemu`;
+}
+
+/** @throws VMM_ERR_MACHINE */
+function openSerials({ name, serials }: MachineSpec): readonly number[] {
+  const fds: number[] = [];
+  try {
+    // Write only, as QEMU asks for in its set of descriptors; not through a link that somebody else has put there.
+    const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
+    for (const { path } of serials) fds.push(openSync(path, flags, 0o600));
+    return fds;
+  } catch (cause) {
+    for (const fd of fds) closeSync(fd);
+    const why = (cause as Error).message;
+    throw errors.VMM_ERR_MACHINE({ details: { vm: name, why, hint: 'Check the path of the serial port.' }, cause });
+  }
 }
 
 function bindSockets(spec: MachineSpec): { readonly qmp: number; readonly console: number } {
