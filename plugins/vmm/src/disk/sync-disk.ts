@@ -48,6 +48,11 @@ export class ImmediateIo implements DeviceIo {
     this.#ended.push([token, rawFallocate(fd, mode, offset, length)]);
   }
 
+  /** An operation ends without having been carried out; for tests. */
+  protected ends(token: number, result: number): void {
+    this.#ended.push([token, result]);
+  }
+
   next(): [token: number, result: number] | undefined {
     return this.#ended.shift();
   }

@@ -124,9 +124,10 @@ export class ClusterPool {
     let freed = 0;
     let run = 0;
     for (let cluster = first; cluster <= first + count; cluster += 1) {
-      const left = cluster === first + count ? 1 : Math.max(0, this.#refcounts.get(cluster) - 1);
-      if (cluster < first + count) this.#refcounts.set(cluster, left);
-      if (left === 0) run += 1;
+      const said = cluster < first + count ? this.#refcounts.get(cluster) : 0;
+      if (said > 0) this.#refcounts.set(cluster, said - 1);
+      // A count of 0 was wrong: whose the cluster is nobody knows.
+      if (said === 1) run += 1;
       else if (run > 0) {
         freed += run;
         this.#hint = Math.min(this.#hint, cluster - run);

@@ -8,7 +8,6 @@
 //   ends after that. So a request that ended survives the death of this process, whose writes the page cache has.
 // - A cluster that an entry referred to is free when the entry that replaces it is on stable storage.
 
-import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE } from '@runtime/sdk/linux';
 import type { StoreContext } from '../../devices/block/store.ts';
 import { errnoOf } from '../image-file.ts';
 import { type Extent, type Layer, newExtent, readsAsZeroes } from '../layers.ts';
@@ -16,16 +15,12 @@ import { Buffers } from './buffers.ts';
 import type { ClusterPool } from './cluster-pool.ts';
 import type { Qcow2Image } from './image.ts';
 import { type MappingTables, UNALLOCATED, ZERO, ZERO_ALLOCATED } from './mapping-tables.ts';
+import { EIO, isAgain, Operations } from './operations.ts';
 import type { Refcounts } from './refcounts.ts';
 import { Phase, Request, RequestQueue } from './request.ts';
 import { SyncCycle } from './sync-cycle.ts';
-import { advanceWindow, closeWindow, copyTo, fillFrom, openWindow } from './window.ts';
 
-export const EIO = 5;
-const EINTR = 4;
-const EAGAIN = 11;
 const EROFS = 30;
-const MAX_RETRIES = 100;
 
 export class Engine {
   readonly layers: readonly Layer[];
@@ -37,6 +32,7 @@ export class Engine {
   readonly requests: readonly Request[];
   readonly extent: Extent = newExtent();
   readonly cycle: SyncCycle;
+  readonly operations: Operations;
   /** Guest clusters that are being allocated, and who waits for each. */
   readonly pending = new Map<number, RequestQueue>();
   readonly runnable = new RequestQueue();
@@ -47,7 +43,6 @@ export class Engine {
   readonly #poolWaiters = new RequestQueue();
   readonly #slotWaiters = new RequestQueue();
   readonly #step: (request: Request) => void;
-  readonly #finished: (request: Request) => void;
   readonly #ended: (request: Request, result: number) => void;
   readonly #syncToken: number;
   #revision: number;
@@ -79,7 +74,6 @@ export class Engine {
     this.#revision = this.#writing?.refcounts.revision ?? 0;
     this.buffers = new Buffers(this.clusterSize);
     this.#step = handlers.step;
-    this.#finished = handlers.finished;
     this.#ended = handlers.ended;
     // One more than those of the guest: for what resizing has to do.
     this.requests = Array.from({ length: context.requests + 1 }, (_, id) => new Request(id));
@@ -96,6 +90,14 @@ export class Engine {
       flushed: (request) => this.end(request, 0),
       failed: (request, errno) => this.end(request, errno),
       release: (runs) => this.#release(runs),
+    });
+    this.operations = new Operations({
+      context,
+      buffers: this.buffers,
+      cycle: this.cycle,
+      fd: this.#fd,
+      finished: (request) => this.guard(request, handlers.finished),
+      failed: (request, errno) => this.end(request, errno),
     });
   }
 
@@ -130,18 +132,14 @@ export class Engine {
   /** An operation has ended. */
   complete(token: number, result: number): void {
     if (token === this.#syncToken) {
-      if (result === -EINTR || result === -EAGAIN) {
+      if (isAgain(result)) {
         this.context.io.fdatasync(this.#fd, this.#syncToken);
         return;
       }
       if (result < 0) this.#break(result);
-      this.cycle.ended(Math.min(0, result));
-      if (result < 0) this.#failWaiters();
-    } else {
-      const request = this.requests[token] as Request;
-      this.cycle.leave(request);
-      this.#progress(request, result);
-    }
+      this.cycle.ended(this.#broken);
+      if (this.#broken !== 0) this.#failWaiters();
+    } else this.operations.ended(this.requests[token] as Request, result);
     this.drain();
   }
 
@@ -167,50 +165,6 @@ export class Engine {
     request.phase = Phase.none;
     request.active = false;
     this.#ended(request, result);
-  }
-
-  /** Reads or writes the next `length` bytes of the request at `host` of `fd`, from or to guest memory. */
-  transfer(request: Request, phase: Phase, fd: number, host: number, length: number): void {
-    request.phase = phase;
-    request.fd = fd;
-    request.host = host;
-    request.address = 0;
-    request.length = openWindow(this.context.iovecs, request, length);
-    request.rest = request.length;
-    request.retries = 0;
-    this.#issue(request);
-  }
-
-  /** Reads or writes `length` bytes of memory of ours. `request.length` is the caller's. */
-  transferOwn(request: Request, phase: Phase, fd: number, host: number, address: number, length: number): void {
-    request.phase = phase;
-    request.fd = fd;
-    request.host = host;
-    request.address = address;
-    request.rest = length;
-    request.retries = 0;
-    this.#issue(request);
-  }
-
-  /** Lets others go on, and the request later. */
-  pause(request: Request): void {
-    this.transferOwn(request, Phase.pause, this.buffers.zeroFd, 0, this.buffers.address(this.buffers.scratch), 1);
-  }
-
-  /** Fills guest memory from a file in memory. */
-  fill(request: Request, length: number, fd: number, position: number): void {
-    const bytes = fillFrom(this.context.iovecs, request, length, fd, position);
-    if (bytes < 0) throw Object.assign(new Error('guest memory was not filled'), { errno: bytes });
-    request.offset += bytes;
-    request.left -= bytes;
-  }
-
-  /** Copies guest memory into the buffer of the request. */
-  copyIn(request: Request, length: number, within: number): void {
-    const position = this.buffers.position(request.slot) + within;
-    const bytes = copyTo(this.context.iovecs, request, length, this.buffers.fd, position);
-    if (bytes !== length)
-      throw Object.assign(new Error('guest memory was not copied'), { errno: Math.min(bytes, -EIO) });
   }
 
   /** The unpacked cluster at `offset` of a layer. @throws with errno EIO */
@@ -330,91 +284,12 @@ export class Engine {
     return readsAsZeroes(this.layers, 1, offset, this.clusterSize, this.extent);
   }
 
-  /** fallocate(2) that makes a range of the image's file read as zeroes. */
-  zeroRange(request: Request, punch: boolean, host: number, length: number): void {
-    request.phase = Phase.zeroRange;
-    request.fd = this.#fd;
-    request.host = host;
-    request.rest = length;
-    request.length = length;
-    request.retries = 0;
-    this.cycle.enter(request);
-    const mode = (punch ? FALLOC_PUNCH_HOLE : FALLOC_ZERO_RANGE) | FALLOC_KEEP_SIZE;
-    this.context.io.fallocate(this.#fd, mode, host, length, request.id);
-  }
-
   /** Nothing is in flight: everything on stable storage, what was set aside given back. */
   settle(): void {
     if (this.#writing === undefined || this.#broken !== 0) return;
     this.image.file.sync();
     this.cycle.settle();
     this.image.close();
-  }
-
-  #issue(request: Request): void {
-    const { io, iovecs } = this.context;
-    const { id, fd, host, address, rest, phase } = request;
-    const writes = phase !== Phase.read && phase !== Phase.copyOut && phase !== Phase.pause;
-    this.cycle.enter(request);
-    if (address !== 0) {
-      if (writes) io.write(fd, address, rest, host, id);
-      else io.read(fd, address, rest, host, id);
-    } else if (request.window === 1) {
-      if (writes) io.write(fd, iovecs.base(id, request.first), rest, host, id);
-      else io.read(fd, iovecs.base(id, request.first), rest, host, id);
-    } else if (writes) io.writev(fd, iovecs.address(id, request.first), request.window, host, id);
-    else io.readv(fd, iovecs.address(id, request.first), request.window, host, id);
-  }
-
-  #progress(request: Request, result: number): void {
-    if (result < 0) {
-      const again = (result === -EINTR || result === -EAGAIN) && request.retries < MAX_RETRIES;
-      request.retries += 1;
-      if (request.phase === Phase.zeroRange) {
-        request.result = result;
-        this.guard(request, this.#finished);
-      } else if (again) this.#issue(request);
-      else this.end(request, result);
-      return;
-    }
-    if (request.phase === Phase.zeroRange || request.phase === Phase.pause) {
-      request.result = 0;
-      this.guard(request, this.#finished);
-      return;
-    }
-    let bytes = result;
-    if (bytes === 0 && request.rest > 0) {
-      bytes = this.#pastEnd(request);
-      if (bytes < 0) {
-        this.end(request, bytes);
-        return;
-      }
-    }
-    request.rest -= bytes;
-    if (request.rest > 0) {
-      request.host += bytes;
-      if (request.address !== 0) request.address += bytes;
-      else advanceWindow(this.context.iovecs, request, bytes);
-      this.#issue(request);
-      return;
-    }
-    if (request.address === 0) closeWindow(this.context.iovecs, request);
-    this.guard(request, this.#finished);
-  }
-
-  /** Reading goes on with zeroes where a file ends. @returns bytes, or a negative errno */
-  #pastEnd(request: Request): number {
-    if (request.phase === Phase.copyOut) {
-      const from = request.address - this.buffers.address(request.slot);
-      this.buffers.bytes(request.slot).fill(0, from, from + request.rest);
-      return request.rest;
-    }
-    if (request.phase !== Phase.read) return -EIO;
-    if (request.fd === this.buffers.zeroFd) return -EIO;
-    // The same operation on a file that has nothing but zeroes.
-    request.fd = this.buffers.zeroFd;
-    request.host = 0;
-    return 0;
   }
 
   #unblock(request: Request): void {

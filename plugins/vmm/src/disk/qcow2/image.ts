@@ -119,6 +119,7 @@ export class Qcow2Image {
         },
       });
     if (entries <= tables.l1Size) return;
+    this.markDirty();
     const old = { offset: tables.l1Offset, clusters: Math.ceil((tables.l1Size * 8) / clusterSize) };
     const first = pool.allocate(Math.ceil((entries * 8) / clusterSize));
     file.write(tables.encodeL1(entries), first * clusterSize);

@@ -1,7 +1,8 @@
 // Reading: a range is taken piece by piece, as the layers have it.
 
 import { BROKEN, DATA, type Layer, locate, ZEROES } from '../layers.ts';
-import { EIO, type Engine } from './engine.ts';
+import type { Engine } from './engine.ts';
+import { EIO } from './operations.ts';
 import { Phase, type Request } from './request.ts';
 
 export function stepRead(engine: Engine, request: Request): void {
@@ -9,21 +10,21 @@ export function stepRead(engine: Engine, request: Request): void {
   while (request.left > 0) {
     locate(layers, 0, request.offset, request.left, extent);
     if (extent.kind === DATA) {
-      engine.transfer(request, Phase.read, extent.fd, extent.host, extent.length);
+      engine.operations.transfer(request, Phase.read, extent.fd, extent.host, extent.length);
       return;
     }
     if (extent.kind === BROKEN) {
       engine.end(request, -EIO);
       return;
     }
-    if (extent.kind === ZEROES) engine.fill(request, extent.length, buffers.zeroFd, 0);
+    if (extent.kind === ZEROES) engine.operations.fill(request, extent.length, buffers.zeroFd, 0);
     else {
       const layer = extent.layer as Layer;
       // Layers below may have larger clusters than there is room for in a buffer.
       const length = Math.min(extent.length, engine.clusterSize);
       const bytes = unpacked(engine, layer, request.offset, length);
       buffers.bytes(buffers.scratch).set(bytes);
-      engine.fill(request, length, buffers.fd, buffers.position(buffers.scratch));
+      engine.operations.fill(request, length, buffers.fd, buffers.position(buffers.scratch));
     }
   }
   engine.end(request, 0);
@@ -41,7 +42,7 @@ export function stepCopy(engine: Engine, request: Request): boolean {
     request.copyLeft -= length;
     if (extent.kind === DATA) {
       const address = buffers.address(request.slot) + within;
-      engine.transferOwn(request, Phase.copyOut, extent.fd, extent.host, address, length);
+      engine.operations.transferOwn(request, Phase.copyOut, extent.fd, extent.host, address, length);
       return false;
     }
     const target = buffers.bytes(request.slot).subarray(within, within + length);

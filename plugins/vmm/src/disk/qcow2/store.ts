@@ -161,6 +161,11 @@ export class Qcow2Store implements BlockStore {
 
   #step(request: Request): void {
     const engine = this.#engine;
+    // A request that has waited may find that nothing is written any more.
+    if (request.kind !== Kind.read && engine.refusal !== 0) {
+      engine.end(request, engine.refusal);
+      return;
+    }
     switch (request.kind) {
       case Kind.read:
         stepRead(engine, request);

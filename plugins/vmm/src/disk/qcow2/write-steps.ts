@@ -1,7 +1,8 @@
 // Writing: in place where the image has the cluster for itself, else to new clusters.
 
-import { EIO, type Engine } from './engine.ts';
+import type { Engine } from './engine.ts';
 import { CORRUPT } from './mapping-tables.ts';
+import { EIO } from './operations.ts';
 import { stepCopy } from './read-steps.ts';
 import { Kind, Phase, type Request } from './request.ts';
 
@@ -20,7 +21,7 @@ export function stepWrite(engine: Engine, request: Request): void {
     for (let next = 1; length < request.left && tables.entry(cluster + next) === value + next * clusterSize; next += 1)
       length += clusterSize;
     const fd = engine.image.file.fd;
-    engine.transfer(request, Phase.inPlace, fd, value + within, Math.min(length, request.left));
+    engine.operations.transfer(request, Phase.inPlace, fd, value + within, Math.min(length, request.left));
     return;
   }
   if (value === CORRUPT) {
@@ -57,7 +58,7 @@ function writeNew(engine: Engine, request: Request, cluster: number, within: num
   engine.allocate(request, cluster, count);
   const host = request.target * clusterSize + within;
   const phase = fresh ? Phase.fresh : Phase.replace;
-  engine.transfer(request, phase, engine.image.file.fd, host, Math.min(reach, request.left));
+  engine.operations.transfer(request, phase, engine.image.file.fd, host, Math.min(reach, request.left));
 }
 
 /** Part of a cluster that holds something: what it holds is copied, changed, and written elsewhere. */
@@ -74,11 +75,11 @@ export function continueCopy(engine: Engine, request: Request): void {
   const { clusterSize, buffers } = engine;
   if (!stepCopy(engine, request)) return;
   const within = request.offset - request.cluster * clusterSize;
-  if (request.kind === Kind.write) engine.copyIn(request, request.length, within);
+  if (request.kind === Kind.write) engine.operations.copyIn(request, request.length, within);
   else buffers.bytes(request.slot).fill(0, within, within + request.length);
   const host = request.target * clusterSize;
   const address = buffers.address(request.slot);
-  engine.transferOwn(request, Phase.copyIn, engine.image.file.fd, host, address, clusterSize);
+  engine.operations.transferOwn(request, Phase.copyIn, engine.image.file.fd, host, address, clusterSize);
 }
 
 /** The operation of a request that writes is done. */

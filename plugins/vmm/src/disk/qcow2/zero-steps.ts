@@ -2,8 +2,9 @@
 // storage (sync-cycle.ts).
 
 import { readsAsZeroes } from '../layers.ts';
-import { EIO, type Engine } from './engine.ts';
+import type { Engine } from './engine.ts';
 import { CORRUPT, UNALLOCATED, ZERO } from './mapping-tables.ts';
+import { EIO } from './operations.ts';
 import { Kind, Phase, type Request } from './request.ts';
 import { beginCopy, isWhole } from './write-steps.ts';
 
@@ -47,7 +48,7 @@ export function stepZeroes(engine: Engine, means: ZeroMeans, request: Request): 
       return;
     }
   }
-  engine.pause(request);
+  engine.operations.pause(request);
 }
 
 export function stepDiscard(engine: Engine, request: Request): void {
@@ -68,7 +69,7 @@ export function stepDiscard(engine: Engine, request: Request): void {
     if (engine.blocked(request, cluster)) return;
     if (!unmapRun(engine, request, cluster)) return;
   }
-  engine.pause(request);
+  engine.operations.pause(request);
 }
 
 /** The fallocate of a request is done. */
@@ -164,7 +165,7 @@ function inPlaceRun(engine: Engine, request: Request, cluster: number, value: nu
 
 function zeroInPlace(engine: Engine, means: ZeroMeans, request: Request, host: number, length: number): void {
   if (means.zeroRange || means.punch) {
-    engine.zeroRange(request, !means.zeroRange, host, length);
+    engine.operations.zeroRange(request, !means.zeroRange, host, length);
     return;
   }
   // A buffer of zeroes, cluster by cluster.
@@ -174,7 +175,7 @@ function zeroInPlace(engine: Engine, means: ZeroMeans, request: Request, host: n
   buffers.bytes(request.slot).fill(0, 0, bytes);
   request.length = bytes;
   const address = buffers.address(request.slot);
-  engine.transferOwn(request, Phase.inPlace, engine.image.file.fd, host, address, bytes);
+  engine.operations.transferOwn(request, Phase.inPlace, engine.image.file.fd, host, address, bytes);
 }
 
 function skip(request: Request, bytes: number): void {
