@@ -21,7 +21,7 @@ describe.skipIf(why !== undefined)('a Debian guest', () => {
     lab = await Lab.open();
     vm = await lab.boot('debian', {
       block: [
-        { path: lab.image('disk.raw', 3 * 1024 * MIB), id: 'raw', queues: 2 },
+        { path: lab.image('disk.raw', 3 * 1024 * MIB), id: 'raw', queues: 2, workers: 2 },
         { path: makeQcow2(lab.path('disk.qcow2')), id: 'qcow2' },
       ],
     });

@@ -24,6 +24,8 @@ export interface HostHalf {
   readonly options: unknown;
   /** Name → descriptor, close-on-exec. They stay open here, so that a process that died can be given them again. */
   readonly fds: Readonly<Record<string, number>>;
+  /** That serve its queues, for devices whose definition allows more than the one that is the default. */
+  readonly threads?: number;
   /** A request of the device process (`device.request`). Descriptors of the answer are closed here after it was sent. */
   handle?(
     method: string,

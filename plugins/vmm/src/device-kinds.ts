@@ -24,13 +24,24 @@ const offer = (device: OfferedDevice['device'], folder: string): DeviceOffer =>
 /** Who on the host answers calls of guests, beside the sockets in the folders of the VMs. */
 export const vsockListeners = new HostListeners();
 
+interface Workers {
+  /** Threads that serve the queues of the device. */
+  readonly workers?: number;
+}
+
 const KINDS: readonly DeviceKind[] = [
   {
     ...offer(block, 'block'),
     plan: blockPlan,
     // The description has been checked and filled in, see description/resolve.ts.
-    open: async ({ options }) => blockHalf(openBlock(options as BlockSource)),
-    adopt: async ({ options }, fds) => blockHalf(adoptBlock(options as BlockSource, fds)),
+    open: async ({ options }) => {
+      const { workers = 1, ...source } = options as BlockSource & Workers;
+      return { ...blockHalf(openBlock(source)), threads: workers };
+    },
+    adopt: async ({ options }, fds) => {
+      const { workers = 1, ...source } = options as BlockSource & Workers;
+      return { ...blockHalf(adoptBlock(source, fds)), threads: workers };
+    },
   },
   { ...offer(input, 'input'), plan: inputPlan },
   { ...offer(net, 'net'), plan: netPlan, open: openNet, adopt: adoptNet },

@@ -230,7 +230,7 @@ export class DeviceSession implements RunningDevice {
       const names = Object.keys(half.fds);
       const { value } = await link.request(
         'load',
-        { id: spec.id, ...this.#kind.module, options: half.options, names },
+        { id: spec.id, ...this.#kind.module, options: half.options, names, threads: half.threads ?? 1 },
         Object.values(half.fds),
         LOAD_MS,
       );

@@ -56,11 +56,13 @@ export class Mapping implements Disposable {
   /** In bytes. */
   readonly length: number;
   #buffer: ArrayBuffer | undefined;
+  readonly #owned: boolean;
 
-  /** Takes ownership of a range that mmap(2) returned. Use mapFile() or mapAnonymous(). */
-  constructor(address: number, length: number) {
+  /** Takes ownership of a range that mmap(2) returned. Use mapFile(), mapAnonymous() or borrowMapping(). */
+  constructor(address: number, length: number, owned: boolean = true) {
     this.address = address;
     this.length = length;
+    this.#owned = owned;
     // ABI: koffi.view makes an external ArrayBuffer without copying; it does not own the memory.
     this.#buffer = loadKoffi().view(address, length);
   }
@@ -81,8 +83,16 @@ export class Mapping implements Disposable {
     // Detaches: every view of it has length 0 from now on, so that one that was forgotten cannot fault.
     this.#buffer.transfer(0);
     this.#buffer = undefined;
-    check('munmap', munmap(this.address, this.length));
+    if (this.#owned) check('munmap', munmap(this.address, this.length));
   }
+}
+
+/**
+ * What another thread of this process has mapped. That thread unmaps it, and only after this was disposed of: an access
+ * later than that ends the process.
+ */
+export function borrowMapping(address: number, length: number): Mapping {
+  return new Mapping(address, length, false);
 }
 
 export interface MapFileOptions {

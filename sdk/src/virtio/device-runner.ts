@@ -97,6 +97,13 @@ export class DeviceRunner implements BackendDevice {
     return this.#start.device.type;
   }
 
+  /** Whether other instances of the device may serve some of its queues. */
+  get parallel(): boolean {
+    const { definition, options } = this.#generation;
+    const { parallel = false } = definition;
+    return typeof parallel === 'function' ? parallel(options, this.#start.fds) : parallel;
+  }
+
   /** For `runtime vm inspect`. */
   describe(): Readonly<Record<string, unknown>> {
     const { definition } = this.#generation;

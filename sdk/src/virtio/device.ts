@@ -115,6 +115,11 @@ export interface DeviceDefinition<O, S> {
   /** What the configuration space is at first, little-endian. */
   readonly config?: OfOptions<O, Uint8Array>;
   readonly state?: StateSpec<S>;
+  /**
+   * Its queues may be served by several instances of it, each in a thread of its own, that share options, descriptors and
+   * requests of the runtime (each gets `handle`), and nothing else. Default: they may not.
+   */
+  readonly parallel?: boolean | OfOptions<O, boolean>;
   setup(device: DeviceContext<O, S>): DeviceInstance<S>;
 }
 

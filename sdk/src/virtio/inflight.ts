@@ -19,6 +19,18 @@ const PACKED_ENTRY = 32;
 /** Queues do not share cache lines. */
 const ALIGN = 64;
 
+/** Where the part of a queue is in the memory of this process, for another thread that is to serve the queue. */
+export interface InflightPlace {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+const places: WeakMap<InflightQueue, InflightPlace> = new WeakMap();
+
+export function inflightPlace(queue: InflightQueue): InflightPlace | undefined {
+  return places.get(queue);
+}
+
 export const InflightRegion = {
   /** Bytes of one queue. */
   queueBytes(queueSize: number, packed: boolean): number {
@@ -43,8 +55,10 @@ export const InflightRegion = {
         details: { why: `queue ${index} at ${at} needs ${bytes} bytes, of ${mapping.length} there` },
       });
     }
-    return packed
+    const queue = packed
       ? new PackedInflight(mapping.buffer, at, queueSize)
       : new SplitInflight(mapping.buffer, at, queueSize);
+    places.set(queue, { address: mapping.address + at, bytes });
+    return queue;
   },
 } as const;

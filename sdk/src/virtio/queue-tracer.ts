@@ -5,7 +5,7 @@ import type { Virtqueue } from './virtqueue.ts';
 
 /** One chain, taken or given back. */
 export interface QueueRecord {
-  /** Microseconds since the process started. */
+  /** Microseconds of the monotonic clock, clock_gettime(2). */
   readonly us: number;
   readonly queue: number;
   readonly what: 'pop' | 'push';
@@ -141,5 +141,5 @@ class TracedQueue implements Virtqueue {
 }
 
 function now(): number {
-  return Math.round(performance.now() * 1_000);
+  return Number(process.hrtime.bigint() / 1_000n);
 }

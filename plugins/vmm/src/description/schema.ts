@@ -27,6 +27,7 @@ export const blockSchema = z
     sparse: z.boolean().optional().describe('What the guest discards is given back to the file system; default true.'),
     direct: z.boolean().optional().describe('Past the page cache of the host (O_DIRECT).'),
     queues: z.int().min(1).max(16).optional().describe('Request queues; default 1.'),
+    workers: z.int().min(1).max(16).optional().describe('Threads that serve the queues of a raw disk; default 1.'),
     'queue-size': z.int().min(4).max(1024).optional().describe('Requests in a queue, a power of two; default 256.'),
   })
   .describe('A disk.');

@@ -5,6 +5,7 @@ import { isAbsolute } from 'node:path';
 import { errors } from '../../errors.ts';
 
 const MAX_NAME = 64;
+const MAX_THREADS = 64;
 
 export interface LoadParams {
   readonly id: string;
@@ -14,6 +15,8 @@ export interface LoadParams {
   readonly options: unknown;
   /** Of the descriptors, in their order. */
   readonly names: readonly string[];
+  /** That serve its queues, 1 to 64. */
+  readonly threads: number;
 }
 
 export interface ModulePlace {
@@ -32,10 +35,11 @@ function fields(value: unknown): Readonly<Record<string, unknown>> {
 
 /** @throws SDK_ERR_DEVICE_LINK */
 export function parseLoad(value: unknown, fdCount: number): LoadParams {
-  const { id, root, file, options, names } = fields(value);
+  const { id, root, file, options, names, threads = 1 } = fields(value);
   if (typeof id !== 'string' || id === '' || id.length > MAX_NAME) refuse('an id');
   if (!Array.isArray(names) || names.length !== fdCount || !names.every(isName)) refuse('the names of descriptors');
-  return { id, ...place(root, file), options, names };
+  if (!Number.isInteger(threads) || (threads as number) < 1 || (threads as number) > MAX_THREADS) refuse('threads');
+  return { id, ...place(root, file), options, names, threads: threads as number };
 }
 
 /** @param current where the code is now @throws SDK_ERR_DEVICE_LINK */

@@ -8,6 +8,7 @@ import { watch } from '../../linux/watch.ts';
 import type { ControlMessage, DeviceLog } from '../device.ts';
 import { createIoEngine } from '../device-io-engine.ts';
 import { DeviceRunner } from '../device-runner.ts';
+import { DeviceTeam } from '../team/device-team.ts';
 import { VhostUserBackend } from '../vhost-user/back-end.ts';
 import { type Answer, ControlLink } from './control-link.ts';
 import { parseLoad, parseReload, parseRequest } from './control-params.ts';
@@ -26,7 +27,7 @@ export class DeviceHost {
   readonly #listener: number;
   readonly #exit: (code: number) => void;
   #link: ControlLink | undefined;
-  #runner: DeviceRunner | undefined;
+  #team: DeviceTeam | undefined;
   #backend: VhostUserBackend | undefined;
   #place: { readonly root: string; readonly file: string } | undefined;
   #id = 'device';
@@ -72,10 +73,10 @@ export class DeviceHost {
       }
       case 'describe':
         closeAll(fds);
-        return { value: this.#describe() };
+        return { value: await this.#describe() };
       case 'trace':
         closeAll(fds);
-        return { value: this.#device.trace() };
+        return { value: await this.#device.trace() };
       case 'descriptors':
         closeAll(fds);
         return { value: Object.keys(this.#fds), fds: [this.#listener, ...Object.values(this.#fds)] };
@@ -90,40 +91,42 @@ export class DeviceHost {
   }
 
   async #load(params: unknown, fds: readonly number[]): Promise<unknown> {
-    const { id, root, file, options, names } = parseLoad(params, fds.length);
-    if (this.#runner !== undefined) throw this.#error('has its device already');
+    const { id, root, file, options, names, threads } = parseLoad(params, fds.length);
+    if (this.#team !== undefined) throw this.#error('has its device already');
     this.#id = id;
     this.#place = { root, file };
     const device = await loadDevice(root, file);
     this.#fds = Object.freeze(Object.fromEntries(names.map((name, at) => [name, fds[at] as number])));
-    this.#runner = await DeviceRunner.create({
+    const log = processLog(id);
+    const first = await DeviceRunner.create({
       id,
       device,
       options,
       fds: this.#fds,
       io: createIoEngine(),
-      log: processLog(id),
+      log,
       request: (method, value, given) => this.#request(method, value, given),
     });
-    const { queueSizes, features, configSize } = this.#runner;
+    this.#team = await DeviceTeam.create(first, { id, root, file, options, fds: this.#fds, threads, device, log });
+    const { queueSizes, features, configSize } = first;
     return { type: device.type, queueSizes, features: `0x${features.toString(16)}`, configSize };
   }
 
   #connect(fds: readonly number[]): null {
     const [fd] = fds;
-    const runner = this.#device;
+    const team = this.#device;
     if (fd === undefined || fds.length !== 1) {
       closeAll(fds);
       throw this.#error('needs one socket to connect to the machine');
     }
     const old = this.#backend;
-    const backend = new VhostUserBackend(fd, runner, {
+    const backend = new VhostUserBackend(fd, team, {
       log: processLog(this.#id),
-      ...(FORGOTTEN.has(runner.type) ? { limits: { memorySlots: 0 } } : {}),
+      ...(FORGOTTEN.has(team.type) ? { limits: { memorySlots: 0 } } : {}),
     });
     this.#backend = backend;
     const begin = (): void => {
-      runner.link = backend;
+      team.link = backend;
       backend.start();
     };
     if (old === undefined) begin();
@@ -143,26 +146,27 @@ export class DeviceHost {
     const place = parseReload(params, this.#place);
     const startedAt = performance.now();
     const device = await loadDevice(place.root, place.file);
-    await this.#device.replace(device);
+    await this.#device.replace(device, place);
     this.#place = place;
     return { ms: performance.now() - startedAt };
   }
 
-  #describe(): unknown {
+  async #describe(): Promise<unknown> {
+    const report = await this.#team?.describe();
     return {
       pid: process.pid,
       connected: this.#backend !== undefined,
-      device: this.#runner?.describe() ?? null,
-      queueSizes: this.#runner?.queueSizes ?? [],
-      configSize: this.#runner?.configSize ?? 0,
-      stats: this.#runner?.stats ?? {},
+      device: report?.described ?? null,
+      queueSizes: this.#team?.queueSizes ?? [],
+      configSize: this.#team?.configSize ?? 0,
+      stats: report?.stats ?? {},
     };
   }
 
   async #stop(): Promise<void> {
     setTimeout(() => this.#exit(0), STOP_MS).unref();
     await this.#backend?.close();
-    await this.#runner?.close();
+    await this.#team?.close();
     this.#exit(0);
   }
 
@@ -171,9 +175,9 @@ export class DeviceHost {
     return this.#link.request('device', { method, params }, fds);
   }
 
-  get #device(): DeviceRunner {
-    if (this.#runner === undefined) throw this.#error('has no device yet');
-    return this.#runner;
+  get #device(): DeviceTeam {
+    if (this.#team === undefined) throw this.#error('has no device yet');
+    return this.#team;
   }
 
   #error(why: string): Error {

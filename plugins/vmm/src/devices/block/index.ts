@@ -16,5 +16,7 @@ export default defineDevice<BlockOptions, BlockState>({
   features: featuresOf,
   config: (options, fds) => configOf(options, geometryOf(options, fds)),
   state: { schema: 1 },
+  // An image format has tables in memory, of which there must be one.
+  parallel: (options) => options.format === 'raw',
   setup: (device) => new BlockDevice(device),
 });
