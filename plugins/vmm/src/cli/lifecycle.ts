@@ -135,10 +135,12 @@ export async function readDescription(path: string, shown: string): Promise<VmDe
   return parseDescription(text, shown);
 }
 
+const FILE_NAME = /\.(ya?ml|json)$/;
+
 /** What looks like a name and is no file here is looked up in the folder of descriptions. */
 function descriptionPath(file: string, cwd: string): string {
   const here = resolve(cwd, file);
-  if (!VM_NAME.test(file) || existsSync(here)) return here;
+  if (!VM_NAME.test(file) || FILE_NAME.test(file) || existsSync(here)) return here;
   const { XDG_CONFIG_HOME: config } = process.env;
   const base = config !== undefined && isAbsolute(config) ? config : join(homedir(), '.config');
   return join(base, 'runtime', 'vms', `${file}.yaml`);
@@ -146,9 +148,7 @@ function descriptionPath(file: string, cwd: string): string {
 
 /** `./my-vm.yaml` → `my-vm`, where that can be a name. */
 function nameOf(file: string): string | undefined {
-  const name = basename(file)
-    .replace(/\.(ya?ml|json)$/, '')
-    .toLowerCase();
+  const name = basename(file).replace(FILE_NAME, '').toLowerCase();
   return VM_NAME.test(name) ? name : undefined;
 }
 
