@@ -34,7 +34,7 @@ export {
   type ReplayTarget,
   replayCapture,
 } from './virtio/capture-replay.ts';
-export { DrivenDevice, type DriveOptions, driveDevice } from './virtio/drive-device.ts';
+export { type Begin, DrivenDevice, type DriveOptions, driveDevice } from './virtio/drive-device.ts';
 export type { Completion, DriverOptions, DriverQueue, Template } from './virtio/driver.ts';
 export { createDriverQueue } from './virtio/driver-queue.ts';
 export { type FrontEndOptions, VhostUserFrontEnd } from './virtio/front-end.ts';

@@ -29,6 +29,9 @@ export interface DriveOptions {
   readonly request?: (method: string, params: unknown, fds: readonly number[]) => Promise<ControlMessage>;
 }
 
+/** What a driver may do otherwise each time it begins. */
+export type Begin = Pick<DriveOptions, 'driver' | 'features'>;
+
 export class DrivenDevice implements AsyncDisposable {
   readonly runner: DeviceRunner;
   readonly ram: GuestRam;
@@ -39,19 +42,19 @@ export class DrivenDevice implements AsyncDisposable {
   /** Changes of the configuration space that the driver was told of. */
   configChanges = 0;
   readonly #ownRam: boolean;
-  readonly #setUp: () => readonly DriverQueue[];
+  readonly #setUp: (begin: Begin) => readonly DriverQueue[];
 
   constructor(parts: {
     runner: DeviceRunner;
     ram: GuestRam;
     ownRam: boolean;
-    setUp: () => readonly DriverQueue[];
+    setUp: (begin: Begin) => readonly DriverQueue[];
     log: readonly string[];
   }) {
     this.runner = parts.runner;
     this.ram = parts.ram;
     this.#setUp = parts.setUp;
-    this.queues = parts.setUp();
+    this.queues = parts.setUp({});
     this.log = parts.log;
     this.#ownRam = parts.ownRam;
     parts.runner.link = { notifyConfigChange: () => this.configChanges++, queueBroken: () => {} };
@@ -91,12 +94,12 @@ export class DrivenDevice implements AsyncDisposable {
     return completions;
   }
 
-  /** What a driver does that begins anew: resets the device and sets its queues up once more. */
-  async reset(): Promise<void> {
+  /** What a driver does that begins anew, perhaps with other rings: resets the device and sets its queues up once more. */
+  async reset(begin: Begin = {}): Promise<void> {
     for (const index of this.queues.keys()) await this.runner.stopQueue(index);
     this.runner.reset();
     for (const queue of this.queues) queue?.[Symbol.dispose]();
-    this.queues = this.#setUp();
+    this.queues = this.#setUp(begin);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -130,11 +133,10 @@ export async function driveDevice<O, S>(device: Device<O, S>, drive: DriveOption
       drive.request?.(method, params, fds) ?? Promise.reject(new Error(`nobody answers "${method}"`)),
   });
   const ram = drive.ram instanceof Object ? drive.ram : createGuestRam(drive.ram ?? 16 * 1024 * 1024);
-  const { driver = {} } = drive;
-  const bits = ringBits(driver);
   const indexes = drive.queues ?? runner.queueSizes.map((_, index) => index);
-  const setUp = (): readonly DriverQueue[] => {
-    runner.setFeatures(bits | (drive.features ?? runner.features & ~(0x3_ffffn << 24n)));
+  const setUp = (begin: Begin): readonly DriverQueue[] => {
+    const { driver = {}, features = runner.features & ~(0x3_ffffn << 24n) } = { ...drive, ...begin };
+    runner.setFeatures(ringBits(driver) | features);
     const queues: DriverQueue[] = [];
     for (const index of indexes) {
       const size = Math.min(driver.size ?? 64, runner.queueSizes[index] ?? 0);

@@ -24,7 +24,9 @@ export async function attackDevice(driven: DrivenDevice, random: Random, options
   for (let i = options.acts ?? 200; i > 0; i -= 1) {
     const guest = guests[random(guests.length)];
     if (guest === undefined) break;
-    if (options.request !== undefined && random(3) === 0) guest.request(options.request(random), random);
+    if (options.request !== undefined && random(3) === 0) {
+      for (const act of guest.inventRequest(options.request(random), random)) guest.apply(act);
+    }
     guest.apply(guest.invent(random));
     guest.apply({ do: 'kick' });
     if (random(4) === 0) await new Promise((resolve) => setImmediate(resolve));

@@ -23,6 +23,8 @@ export type HostileAct =
   | { readonly do: 'chain'; readonly at: number; readonly segments: readonly HostileSegment[] }
   /** Writes an indirect table to the `at`-th 16 bytes of the buffers, and makes it available. */
   | { readonly do: 'table'; readonly at: number; readonly length: number; readonly segments: readonly HostileSegment[] }
+  /** Writes bytes, in hex, to the buffers. `at` is counted in bytes. */
+  | { readonly do: 'fill'; readonly at: number; readonly bytes: string }
   /** Writes one u16 anywhere. `at` is counted in u16, modulo the size of the part. */
   | { readonly do: 'poke'; readonly part: RingPartName; readonly at: number; readonly value: number }
   /** Moves the available index (split), or changes the lap (packed). */
@@ -78,13 +80,39 @@ export class HostileDriver implements Disposable {
     return { do: 'kick' };
   }
 
-  /** Makes a request available that begins as the device expects, and goes on as it likes. */
-  request(bytes: Uint8Array, random: Random): void {
-    const [low, high] = this.#inBuffers(random);
-    this.#driver.ram.bytes(low + high * TWO_32, Math.min(bytes.length, 512)).set(bytes.subarray(0, 512));
-    const first = { address: [low, high], length: bytes.length, flags: DESC_F_NEXT, next: 1 } as const;
+  /** A request that begins as the device expects, and goes on as it likes. At most 512 bytes of it count. */
+  inventRequest(bytes: Uint8Array, random: Random): HostileAct[] {
+    const address = this.#inBuffers(random);
+    const at = address[0] + address[1] * TWO_32 - this.buffers;
+    const first = { address, length: bytes.length, flags: DESC_F_NEXT, next: 1 } as const;
     const rest = this.#segments(random).map((segment) => ({ ...segment, next: segment.next + 1 }));
-    this.apply({ do: 'chain', at: random(this.#size), segments: [first, ...rest] });
+    return [
+      { do: 'fill', at, bytes: Buffer.from(bytes.subarray(0, 512)).toString('hex') },
+      { do: 'chain', at: random(this.#size), segments: [first, ...rest] },
+    ];
+  }
+
+  /**
+   * A chain as a driver would make it, in up to four pieces: what is asked for may still be nonsense, but the device finds
+   * that out only when it looks into it. At most 32 KiB each way.
+   */
+  soundRequest(bytes: Uint8Array, room: number, random: Random): HostileAct[] {
+    const sent = bytes.subarray(0, BUFFERS / 2);
+    const from = this.buffers + random(BUFFERS / 2 - sent.length + 1);
+    const free = Math.min(room, BUFFERS / 2);
+    const into = this.buffers + BUFFERS / 2 + random(BUFFERS / 2 - free + 1);
+    const pieces = [...cut(from, sent.length, random, 0), ...cut(into, free, random, DESC_F_WRITE)];
+    const segments = pieces.map(({ at, length, write }, i): HostileSegment => {
+      const address = [at % TWO_32, Math.floor(at / TWO_32)] as const;
+      return { address, length, flags: write | (i + 1 < pieces.length ? DESC_F_NEXT : 0), next: i + 1 };
+    });
+    if (segments.length === 0) return [];
+    const fill = { do: 'fill', at: from - this.buffers, bytes: Buffer.from(sent).toString('hex') } as const;
+    const at = random(this.#size);
+    if (!this.#driver.features.indirect || random(2) === 0) return [fill, { do: 'chain', at, segments }];
+    // Behind what it describes, unless the buffers are full.
+    const table = Math.floor(random(BUFFERS) / 16);
+    return [{ do: 'table', at: table, length: segments.length * 16, segments }, fill];
   }
 
   #segments(random: Random): HostileSegment[] {
@@ -143,6 +171,12 @@ export class HostileDriver implements Disposable {
         return this.#chain(act.at, act.segments);
       case 'table':
         return this.#table(act.at, act.length, act.segments);
+      case 'fill': {
+        const bytes = Buffer.from(act.bytes, 'hex');
+        const at = Math.min(act.at, BUFFERS - bytes.length);
+        this.#driver.ram.bytes(this.buffers + at, bytes.length).set(bytes);
+        return;
+      }
       case 'poke':
         return this.#poke(act.part, act.at, act.value);
       case 'jump':
@@ -232,6 +266,20 @@ export class HostileDriver implements Disposable {
     words[2] = length;
     Atomics.store(words, 3, last >>> 0);
   }
+}
+
+interface Piece {
+  readonly at: number;
+  readonly length: number;
+  readonly write: number;
+}
+
+/** None of them empty. */
+function cut(at: number, length: number, random: Random, write: number): Piece[] {
+  if (length === 0) return [];
+  const first = random(2) === 0 ? length : 1 + random(length);
+  const rest = length - first;
+  return [{ at, length: first, write }, ...(rest === 0 ? [] : [{ at: at + first, length: rest, write }])];
 }
 
 function pick<T>(random: Random, values: readonly T[]): T {
