@@ -99,7 +99,7 @@ describe.skipIf(why !== undefined)('a VM', { timeout: 180_000 }, () => {
     await service.start({ ...SMALL, name: 'reset' });
     await shows(service, 'reset', 'guest:');
     await service.writeConsole('reset', Buffer.from('reboot -f\r'));
-    expect((await service.wait('reset')).reason).toBe('guest-reset');
+    expect((await service.wait('reset'))?.reason).toBe('guest-reset');
 
     const { pid } = await service.start({ ...SMALL, name: 'crash', block: [{ path: image('b.img') }] });
     process.kill(pid as number, 'SIGKILL');
@@ -182,8 +182,13 @@ describe.skipIf(why !== undefined)('a VM', { timeout: 180_000 }, () => {
         const service = runtime.get(vms);
         ({ pid } = await service.start({ ...SMALL, name: 'long', rng: true, block: [{ path }] }));
         await shows(service, 'long', 'guest:');
+        const plugged = await service.attach('long', { kind: 'block', options: { path: image('f.img', 4096) } });
+        expect(plugged).toBe('block1');
+        // Whoever waits does not hold up new code.
+        const waiting = [service.wait('long'), service.readConsole('long', { from: 1e6, waitMs: 60_000 })];
         const report = await runtime.reload('vmm', vmm);
         expect(report.outcome).toBe('swapped');
+        expect(await Promise.all(waiting)).toMatchObject([undefined, { ended: false }]);
         await types(runtime.get(vms), 'long', 'dd if=/dev/vda of=/dev/null bs=64k && echo re""ad', 'read');
       }
       await using runtime = await createTestRuntime({ plugins: [vmm], stateDirectory });
@@ -191,6 +196,8 @@ describe.skipIf(why !== undefined)('a VM', { timeout: 180_000 }, () => {
       const service = runtime.get(vms);
       expect(await service.list()).toMatchObject([{ name: 'long', state: 'running', pid }]);
       await types(service, 'long', 'echo here $((2 + 3))', 'here 5');
+      await types(service, 'long', 'wc -c < /dev/vdb', '4096');
+      await service.detach('long', 'block1');
       await service.restartDevice('long', 'block0');
       await types(service, 'long', 'dd if=/dev/vda of=/dev/null bs=64k && echo re""ad', 'read');
       expect(events.events.map(({ data }) => data)).toEqual([{ vm: 'long', device: 'block0' }]);

@@ -199,10 +199,14 @@ export interface Vms {
   resume(vm: string): Promise<void>;
   /** Counters of the machine and of each device. */
   stats(vm: string): Promise<Readonly<Record<string, Readonly<Record<string, number>>>>>;
-  /** Resolves when it has ended. */
-  wait(vm: string): Promise<MachineExit>;
+  /**
+   * Why it ended; `undefined` when it has not after `waitMs` (default and at most 60,000), or the plugin's code is about
+   * to be replaced: ask again.
+   */
+  wait(vm: string, options?: { readonly waitMs?: number }): Promise<MachineExit | undefined>;
   /** Takes one that has ended off the list. @throws VMM_ERR_STATE */
   remove(vm: string): Promise<void>;
+  /** As that of the machine. A reader from a place that is yet to come gets all there is: the count has begun anew. */
   readConsole(vm: string, request?: { readonly from?: number; readonly waitMs?: number }): Promise<ConsoleChunk>;
   writeConsole(vm: string, bytes: Uint8Array): Promise<void>;
   attach(

@@ -2,7 +2,7 @@
 
 import { defineErrors, type ErrorConstructors, type ErrorTable, GrpcStatus } from '@runtime/sdk/errors';
 
-const { alreadyExists, failedPrecondition, invalidArgument, notFound } = GrpcStatus;
+const { alreadyExists, failedPrecondition, invalidArgument, notFound, unavailable } = GrpcStatus;
 
 export const vmmErrorTable = {
   // Virtual machines
@@ -32,6 +32,11 @@ export const vmmErrorTable = {
     message: 'VM "{vm}" is {state}, and cannot be {verb}',
     remedy: 'runtime vm list shows the states.',
     grpc: failedPrecondition,
+  },
+  VMM_ERR_CLOSING: {
+    message: 'the VMs cannot be asked any more: plugin vmm is being unloaded',
+    remedy: 'Load it again: runtime plugin enable vmm',
+    grpc: unavailable,
   },
   VMM_ERR_VETO: {
     message: 'VM "{vm}" may not start: {why}',
@@ -110,7 +115,8 @@ export const vmmErrorTable = {
   },
   VMM_ERR_DISK_RESIZE: {
     message: 'the disk keeps its size: {why}',
-    remedy: 'Sizes are whole blocks. A disk is made smaller only with --shrink, or with shrink=true while it is in use.',
+    remedy:
+      'Sizes are whole blocks. A disk is made smaller only with --shrink, or with shrink=true while it is in use.',
     grpc: failedPrecondition,
   },
   VMM_ERR_DISK_REQUEST: {

@@ -1,7 +1,7 @@
 // The plugin `vmm`: virtual machines, their devices as processes, and `runtime vm`.
 
 import { join } from 'node:path';
-import { definePlugin, type ProcessSupervisor } from '@runtime/sdk';
+import { definePlugin, defineState, type ProcessSupervisor } from '@runtime/sdk';
 import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
 import { vmmConfig } from './config.ts';
@@ -13,12 +13,15 @@ import { KvmProbe } from './machine/qemu/kvm-probe.ts';
 import { findProgram } from './machine/qemu/programs.ts';
 import { QemuMachine } from './machine/qemu/qemu-machine.ts';
 import { vmsFolder } from './vms/places.ts';
+import type { VmRecord } from './vms/records.ts';
+import { closeDesk, newDesk, serve, vmsAt } from './vms/vm-desk.ts';
 import { VmManager } from './vms/vm-manager.ts';
 
 export default definePlugin({
   name: 'vmm',
   provides: [vms, machine],
   config: vmmConfig,
+  state: defineState<{ readonly vms: readonly VmRecord[] }>({ schema: 1 }),
   timeouts: { setupMs: 30_000, disposeMs: 20_000 },
   async setup(ctx) {
     const { config, log } = ctx;
@@ -52,21 +55,32 @@ export default definePlugin({
       bootFiles,
     });
     addChecks(ctx.checks, config.qemu, probe);
+    const desk = await ctx.keepers.keep('object', 'desk', newDesk);
     ctx.provide(vms, manager);
     ctx.provide(machine, qemu);
-    addCommands(ctx.commands, manager, async () => {
+    addCommands(ctx.commands, vmsAt(desk), async () => {
       const offers = await ctx.hooks.call(listDevices, builtInKinds());
       return offers.map(({ kind, type, module }) => ({ kind, type, module: module.file }));
     });
     ctx.events.on('core:reloaded', async ({ plugin, outcome }) => {
       if (outcome === 'swapped') await manager.reloadDevicesOf(plugin);
     });
-    await manager.adoptAll();
+    await manager.adoptAll(ctx.previous?.state.vms);
     await manager.stopOrphans();
+    serve(desk, manager);
     return {
-      // Its presence makes the plugin replaceable while VMs run: the new code takes them over as the next runtime would.
-      snapshot: () => undefined,
+      quiesce() {
+        serve(desk, undefined);
+        manager.hush(true);
+      },
+      resume() {
+        manager.hush(false);
+        serve(desk, manager);
+      },
+      // The new code takes the VMs over as the next runtime would.
+      snapshot: () => ({ vms: manager.records() }),
       async dispose(reason) {
+        if (reason !== 'reload') closeDesk(desk);
         if (!persistent && reason === 'stop') await manager.stopAll();
         manager.release();
         qemu.release();

@@ -1,7 +1,7 @@
 // A terminal connected to the console of a VM.
 
 import type { CommandIo } from '@runtime/sdk';
-import type { Vms } from '../contract.ts';
+import type { MachineExit, Vms } from '../contract.ts';
 
 /** Ctrl+], as telnet has it. */
 export const ESCAPE_KEY = 0x1d;
@@ -90,5 +90,12 @@ async function writeAll(
       if ((e as { readonly retryable?: unknown }).retryable !== true) throw e;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
+  }
+}
+
+export async function untilEnded(vms: Pick<Vms, 'wait'>, vm: string): Promise<MachineExit> {
+  for (;;) {
+    const exit = await vms.wait(vm);
+    if (exit !== undefined) return exit;
   }
 }

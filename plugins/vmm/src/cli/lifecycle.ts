@@ -9,7 +9,7 @@ import type { VmDescription, Vms } from '../contract.ts';
 import { MAX_DESCRIPTION, parseDescription } from '../description/parse.ts';
 import { VM_NAME } from '../description/schema.ts';
 import { errors } from '../errors.ts';
-import { runConsole } from './console-session.ts';
+import { runConsole, untilEnded } from './console-session.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { prepareGuest } from './prepare-guest.ts';
 
@@ -99,7 +99,7 @@ export function addLifecycle(commands: CommandRegistry, vms: Vms): void {
       if (io.terminal.isTTY) await io.err('Ctrl+] leaves.');
       const end = await runConsole({ vms, vm, io, signal });
       if (end === 'left') return 0;
-      return EXIT_CODES[(await vms.wait(vm)).reason];
+      return EXIT_CODES[(await untilEnded(vms, vm)).reason];
     },
   );
 

@@ -2,7 +2,7 @@
 
 import { type CommandIo, type CommandRegistry, isRuntimeError } from '@runtime/sdk';
 import type { MachineExit, VmDescription, Vms } from '../contract.ts';
-import { runConsole } from './console-session.ts';
+import { runConsole, untilEnded } from './console-session.ts';
 import { EXIT_CHECK_FAILED, EXIT_CODES, EXIT_INVALID } from './exit-codes.ts';
 import { prepareGuest } from './prepare-guest.ts';
 import { describeRun, RUN_SPEC } from './run-options.ts';
@@ -43,7 +43,7 @@ async function interactive(vms: Vms, description: VmDescription, io: CommandIo, 
 
 /** Ends it unless it has, and takes it off the list. */
 async function finish(vms: Vms, name: string, stop: boolean): Promise<MachineExit> {
-  const exit = stop ? await vms.stop(name) : await vms.wait(name);
+  const exit = stop ? await vms.stop(name) : await untilEnded(vms, name);
   await vms.remove(name);
   return exit;
 }

@@ -19,11 +19,13 @@ import type { DeviceManager } from '../device-manager.ts';
 import { errors } from '../errors.ts';
 import type { QemuMachine } from '../machine/qemu/qemu-machine.ts';
 import { consoleLog } from '../machine/qemu/qemu-vm.ts';
-import { adoptDevices, assemble, type BootFiles, machineDevice } from './assemble.ts';
-import { attachLeases, leaseFor } from './leases.ts';
+import { adoptDevices, assemble, type BootFiles } from './assemble.ts';
+import { leaseFor } from './leases.ts';
+import { stopOrphans } from './orphans.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { reloadDevicesOf } from './reload-devices.ts';
 import { Vm } from './vm.ts';
+import { type PluggedRequest, VmDevices } from './vm-devices.ts';
 
 type Context = Pick<
   PluginContext<Requires, ServiceTokens, unknown, unknown>,
@@ -45,6 +47,8 @@ export interface VmManagerOptions {
   readonly bootFiles: (plan: VmPlan) => Promise<BootFiles>;
 }
 
+/** Longest wait of one call, ms. */
+const MAX_WAIT = 60_000;
 /** VMs that have ended and can still be looked at. */
 const MAX_ENDED = 32;
 
@@ -52,17 +56,23 @@ export class VmManager implements Vms {
   readonly #options: VmManagerOptions;
   readonly #context: Context;
   readonly #records: VmRecords;
+  readonly #plugged: VmDevices;
   readonly #vms: Map<string, Vm> = new Map();
+  /** Aborted while nothing may be waited for: the code is about to be replaced. */
+  #hush: AbortController = new AbortController();
+  #released = false;
 
   constructor(options: VmManagerOptions) {
+    const { context, devices, machine } = options;
     this.#options = options;
-    this.#context = options.context;
-    this.#records = new VmRecords(options.context.state);
+    this.#context = context;
+    this.#records = new VmRecords(context.state);
+    this.#plugged = new VmDevices({ context, devices, machine, records: this.#records });
   }
 
-  /** Takes over the VMs which an earlier runtime, or the code before this, has left running. */
-  async adoptAll(): Promise<void> {
-    const records = await this.#records.all();
+  /** Takes over the VMs which an earlier runtime has left running, or the code before this (`handed`). */
+  async adoptAll(handed: readonly VmRecord[] | undefined): Promise<void> {
+    const records = handed ?? (await this.#records.all());
     await Promise.all(
       records.map((record) =>
         this.#adopt(record).catch((err: unknown) => {
@@ -72,15 +82,10 @@ export class VmManager implements Vms {
     );
   }
 
-  /** Processes of VMs of which nothing is left to know: a record was lost, or a VM could not be taken over. */
+  /** @see stopOrphans */
   async stopOrphans(): Promise<void> {
     const { processes, log } = this.#context;
-    const orphans = processes.list().filter(({ key, detached, state }) => {
-      const vm = vmOfProcess(key);
-      return detached && state === 'ready' && vm !== undefined && !this.#vms.has(vm);
-    });
-    for (const { key } of orphans) log.warn({ process: key }, `${key} belongs to no VM, and is ended`);
-    await Promise.allSettled(orphans.map((orphan) => orphan.stop()));
+    await stopOrphans(processes, log, (name) => this.#vms.has(name));
   }
 
   async start(given: VmDescription, options: StartOptions = {}): Promise<VmInfo> {
@@ -154,8 +159,13 @@ export class VmManager implements Vms {
     return { machine, ...Object.fromEntries(devices) };
   }
 
-  async wait(name: string): Promise<MachineExit> {
-    return this.#vm(name).ended.promise;
+  async wait(name: string, options: { readonly waitMs?: number } = {}): Promise<MachineExit | undefined> {
+    const vm = this.#vm(name);
+    const late = AbortSignal.any([
+      this.#hush.signal,
+      AbortSignal.timeout(Math.min(options.waitMs ?? MAX_WAIT, MAX_WAIT)),
+    ]);
+    return Promise.race([vm.ended.promise, aborted(late)]);
   }
 
   async remove(name: string): Promise<void> {
@@ -169,7 +179,8 @@ export class VmManager implements Vms {
     request?: { readonly from?: number; readonly waitMs?: number },
   ): Promise<ConsoleChunk> {
     this.#vm(name);
-    return this.#options.machine.readConsole(name, request);
+    const chunk = { ...request, waitMs: this.#hush.signal.aborted ? 0 : (request?.waitMs ?? 0) };
+    return this.#options.machine.readConsole(name, chunk);
   }
 
   async writeConsole(name: string, bytes: Uint8Array): Promise<void> {
@@ -177,40 +188,12 @@ export class VmManager implements Vms {
     await this.#options.machine.writeConsole(name, bytes);
   }
 
-  async attach(
-    name: string,
-    { kind, id: asked, options }: { readonly kind: string; readonly id?: string; readonly options: unknown },
-  ): Promise<string> {
-    const vm = this.#live(name, 'given a device');
-    const { spec } = vm;
-    if (spec === undefined) throw errors.VMM_ERR_NOT_FOUND({ details: { vm: name } });
-    const id = asked ?? freeId(kind, vm);
-    const leases = attachLeases(this.#context.resources, name, id);
-    const undo = new AsyncDisposableStack();
-    undo.use(leases);
-    try {
-      const place = { name, directory: spec.directory, cwd: process.cwd() };
-      const running = await this.#options.devices.start(place, { id, kind, options }, this.#context.signal);
-      undo.defer(() => running.stop());
-      const holdings = { cid: undefined, macs: {}, slots: { [id]: leases.slot } };
-      await this.#options.machine.attach(name, machineDevice({}, running, holdings));
-      running.machineStarted();
-      vm.devices.set(id, { running, slot: leases.slot, cleanup: undo });
-      vm.cleanup.use(undo);
-    } catch (e) {
-      await undo.disposeAsync().catch(() => {});
-      throw e;
-    }
-    return id;
+  async attach(name: string, device: PluggedRequest): Promise<string> {
+    return this.#plugged.attach(this.#live(name, 'given a device'), device);
   }
 
   async detach(name: string, id: string): Promise<void> {
-    const vm = this.#live(name, 'relieved of a device');
-    const { running, cleanup } = vm.device(id);
-    await this.#options.machine.detach(name, id);
-    vm.devices.delete(id);
-    await running.stop();
-    await cleanup?.disposeAsync();
+    await this.#plugged.detach(this.#live(name, 'relieved of a device'), id);
   }
 
   async traceDevice(name: string, id: string): Promise<TraceBatch> {
@@ -247,11 +230,7 @@ export class VmManager implements Vms {
   deviceRestarted(name: string, device: string): void {
     const vm = this.#vms.get(name);
     if (vm === undefined || !vm.live || vm.state === 'starting') return;
-    this.#context.events.emit('vm:device-restarted', { vm: name, device });
-    const recovery = this.#options.machine.reconnected(name, device).catch((err: unknown) => {
-      if (vm.live) this.#context.log.warn({ err, vm: name, device }, `device ${device} is not back in its guest`);
-    });
-    vm.recoveries.set(device, recovery);
+    this.#plugged.returned(vm, device);
   }
 
   deviceFailed(name: string, device: string, why: string): void {
@@ -259,8 +238,22 @@ export class VmManager implements Vms {
     this.#context.log.error({ vm: name, device, why }, `device ${device} of VM ${name} is gone`);
   }
 
+  /** What is known of those that run, for the code that comes after this. */
+  records(): readonly VmRecord[] {
+    return [...this.#vms.values()].flatMap(({ live, record }) => (live && record !== undefined ? [record] : []));
+  }
+
+  /** Ends what waits, and has nothing wait; `false`: as before. */
+  hush(on: boolean): void {
+    if (on) {
+      this.#hush.abort();
+      this.#options.machine.wakeReaders();
+    } else this.#hush = new AbortController();
+  }
+
   /** Lets go of all; they go on, and are found again by the next runtime or the code that comes after this. */
   release(): void {
+    this.#released = true;
     for (const vm of this.#vms.values()) {
       for (const { running } of vm.devices.values()) running.release();
     }
@@ -295,7 +288,8 @@ export class VmManager implements Vms {
       if (await machine.alive(name)) await machine.stop(name, { force: true });
     });
     for (const { running } of vm.devices.values()) running.machineStarted();
-    await this.#records.write({ version: 1, name, plan, cwd, holdings, spec, startedAt: vm.startedAt });
+    vm.record = { version: 1, name, plan, cwd, holdings, spec, startedAt: vm.startedAt };
+    await this.#records.write(vm.record);
     vm.cleanup.defer(() => this.#records.remove(name));
     context.events.emit('vm:created', { vm: name, cid: holdings.cid });
     await machine.boot(name);
@@ -309,6 +303,7 @@ export class VmManager implements Vms {
     const { name, spec, holdings, cwd } = record;
     if (this.#vms.has(name)) return;
     const vm = new Vm(name, record.startedAt);
+    vm.record = record;
     vm.spec = spec;
     vm.holdings = holdings;
     vm.consoleLog = consoleLog(spec);
@@ -341,6 +336,8 @@ export class VmManager implements Vms {
   #watch(vm: Vm): void {
     const { machine, context } = this.#options;
     void machine.exited(vm.name).then(async (exit) => {
+      // Whoever has it now sees to that.
+      if (this.#released) return;
       vm.exit = exit;
       const crashed = exit.reason === 'crashed';
       vm.move(crashed ? 'crashed' : 'stopped');
@@ -406,11 +403,10 @@ export class VmManager implements Vms {
   }
 }
 
-/** `vm/<name>/qemu`, `<name>/<device>` and `<name>/<device>/<helper>` */
-function vmOfProcess(key: string): string | undefined {
-  return /^vm\/([^/]+)\/qemu$/.exec(key)?.[1] ?? /^([^/]+)\/[^/]+(\/[^/]+)?$/.exec(key)?.[1];
-}
-
-function freeId(kind: string, vm: Vm): string {
-  for (let n = 0; ; n++) if (!vm.devices.has(`${kind}${n}`)) return `${kind}${n}`;
+/** Resolves when `signal` is aborted. */
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true });
+  });
 }

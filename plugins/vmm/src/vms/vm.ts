@@ -13,6 +13,7 @@ import {
 import type { RunningDevice } from '../device-manager.ts';
 import { errors } from '../errors.ts';
 import type { VmHoldings } from './leases.ts';
+import type { VmRecord } from './records.ts';
 
 export interface PluggedDevice {
   readonly running: RunningDevice;
@@ -29,6 +30,8 @@ export class Vm {
   readonly recoveries: Map<string, Promise<void>> = new Map();
   /** Undoes what was done for it, newest first. */
   readonly cleanup: AsyncDisposableStack;
+  /** What the next runtime is told. */
+  record: VmRecord | undefined;
   spec: MachineSpec | undefined;
   holdings: VmHoldings | undefined;
   consoleLog = '';

@@ -37,9 +37,9 @@ export class ByteRing {
     this.#end += kept.length;
   }
 
-  /** A copy of what is kept from `from` on; a place that is yet to come gives nothing. */
+  /** A copy of what is kept from `from` on. A place that is yet to come is one of an earlier ring: all there is. */
   read(from: number): Slice {
-    const begin = Math.min(Math.max(from, this.start), this.#end);
+    const begin = from > this.#end ? this.start : Math.max(from, this.start);
     const length = this.#end - begin;
     const bytes = new Uint8Array(length);
     const capacity = this.#bytes.length;

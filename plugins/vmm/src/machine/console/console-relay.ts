@@ -47,7 +47,7 @@ export class ConsoleRelay implements Disposable {
     socket.on('data', (bytes: Uint8Array) => {
       this.#ring.push(bytes);
       this.#log.write(bytes);
-      this.#wake();
+      this.wakeReaders();
     });
     // The end of the machine, however it comes; what there was can still be read.
     socket.on('error', () => {});
@@ -91,7 +91,8 @@ export class ConsoleRelay implements Disposable {
     });
   }
 
-  #wake(): void {
+  /** Has all that wait return with what there is. */
+  wakeReaders(): void {
     for (const waker of [...this.#wakers]) waker();
   }
 
@@ -99,7 +100,7 @@ export class ConsoleRelay implements Disposable {
     if (this.#ended) return;
     this.#ended = true;
     this.#log[Symbol.dispose]();
-    this.#wake();
+    this.wakeReaders();
   }
 
   #refuse(why: string): Error {

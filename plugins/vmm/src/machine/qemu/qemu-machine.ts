@@ -137,6 +137,11 @@ export class QemuMachine implements Machine {
     return this.#vms.get(vm)?.pid;
   }
 
+  /** Has all that wait for output of a console return. */
+  wakeReaders(): void {
+    for (const vm of this.#vms.values()) vm.wakeReaders();
+  }
+
   /** Forgets one that has ended; its console can no longer be read. */
   forget(vm: string): void {
     this.#vms.get(vm)?.release();

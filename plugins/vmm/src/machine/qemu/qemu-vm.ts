@@ -162,6 +162,10 @@ export class QemuVm {
     return (await this.#console?.read(request)) ?? { bytes: new Uint8Array(), next: 0, missed: 0, ended: true };
   }
 
+  wakeReaders(): void {
+    this.#console?.wakeReaders();
+  }
+
   writeConsole(bytes: Uint8Array): void {
     if (this.#console === undefined) {
       throw errors.VMM_ERR_CONSOLE({ details: { vm: this.spec.name, why: 'it is not connected' } });
