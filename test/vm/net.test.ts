@@ -1,11 +1,13 @@
 // A Debian guest with network cards: through passt, and through a tap of this machine.
 
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findProgram } from '../../plugins/vmm/src/machine/qemu/programs.ts';
+import { aptSetup } from '../fixtures/guest/test-guest.ts';
 import { type Booted, Lab, lacking } from './lab.ts';
 
 const MIB = 1024 * 1024;
@@ -14,7 +16,8 @@ const MAC = '02:00:00:00:00:10';
 const TAP = 'rt0';
 
 function lackingHere(): string | undefined {
-  if (findProgram('passt') === undefined) return 'passt (apt-get install passt)';
+  const missing = ['passt', 'iperf3'].filter((tool) => findProgram(tool) === undefined);
+  if (missing.length > 0) return `${missing.join(', ')} (apt-get install ${missing.join(' ')})`;
   try {
     accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
   } catch {
@@ -91,6 +94,30 @@ describe.skipIf(why !== undefined)('a Debian guest with a tap and passt', () => 
     await ended;
     expect(Buffer.concat(chunks).equals(sent)).toBe(true);
   }, 180_000);
+
+  test.each([
+    ['to', ''],
+    ['from', '-R'],
+  ])(
+    'iperf3 moves data %s the host through the tap',
+    async (_way, flag) => {
+      const [, host = ''] =
+        /inet6 (fe80\S+)\//.exec(execFileSync('ip', ['-6', '-o', 'addr', 'show', 'dev', TAP]).toString()) ?? [];
+      const server = spawn('iperf3', ['-s', '-1', '-p', '5201'], { stdio: 'ignore' });
+      const ended = once(server, 'exit');
+      const report = await vm.sh(`sleep 0.5; iperf3 -6 -c ${host}%${card} -t 3 -J ${flag}`, 60_000);
+      const { end } = JSON.parse(report) as { end: { sum_received: { bytes: number; bits_per_second: number } } };
+      expect(end.sum_received.bytes).toBeGreaterThan(10 * MIB);
+      console.log(`iperf3 ${_way} the host: ${Math.round(end.sum_received.bits_per_second / 8e6)} MB/s`);
+      await ended;
+    },
+    90_000,
+  );
+
+  test('installs a package of Debian through passt', async () => {
+    await vm.sh(aptSetup(), 180_000);
+    await vm.sh('apt-get install -q -y --no-install-recommends hello && hello', 120_000);
+  }, 320_000);
 
   test('leaves checksums and segments to the host, and takes those of the host', async () => {
     const { net1: stats = {} } = await lab.vms.stats('net');
