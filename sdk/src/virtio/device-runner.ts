@@ -265,8 +265,14 @@ export class DeviceRunner implements BackendDevice {
           fn();
           this.#loop.turn();
         });
-        abort.signal.addEventListener('abort', () => watched[Symbol.dispose](), { once: true });
-        return watched;
+        const end = (): void => watched[Symbol.dispose]();
+        abort.signal.addEventListener('abort', end, { once: true });
+        return {
+          [Symbol.dispose]: () => {
+            abort.signal.removeEventListener('abort', end);
+            end();
+          },
+        };
       },
       request,
     };
