@@ -16,6 +16,9 @@ import { errors } from './errors.ts';
  */
 export const BOUND_BY_MACHINE: ReadonlySet<VirtioDeviceName> = new Set(['net']);
 const CONNECT_RETRY_MS = 10;
+/** A connection that lasts as long is a good one; the longest pause between bad ones. */
+const STEADY_MS = 1_000;
+const MAX_PAUSE_MS = 1_000;
 const NO_PLAN: DevicePlan = { paths: [], fds: {}, syscalls: [], ioctls: [] };
 
 /** A device process that dies more often than this within the window stays down. */
@@ -56,6 +59,8 @@ export class DeviceSession implements RunningDevice {
   #process: ManagedProcess | undefined;
   #link: ControlLink | undefined;
   #stopping = false;
+  #connectedAt = Number.NEGATIVE_INFINITY;
+  #pauseMs = 0;
   /** Settles when the present incarnation serves the machine. */
   #attached: Promise<void> = Promise.resolve();
 
@@ -258,6 +263,14 @@ export class DeviceSession implements RunningDevice {
     }
   }
 
+  /** At once, unless the connections before broke as soon as they were made: then later and later. */
+  async #reconnect(link: ControlLink): Promise<void> {
+    const now = performance.now();
+    this.#pauseMs = now - this.#connectedAt < STEADY_MS ? Math.min(MAX_PAUSE_MS, this.#pauseMs * 2 + 1) : 0;
+    if (this.#pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#pauseMs));
+    await this.#connectLater(link);
+  }
+
   /** The machine listens; a connection waits in its backlog until it is accepted. False when it does not listen. */
   async #connectMachine(link: ControlLink): Promise<boolean> {
     let fd: number;
@@ -269,6 +282,7 @@ export class DeviceSession implements RunningDevice {
       return false;
     }
     try {
+      this.#connectedAt = performance.now();
       await link.request('connect', null, [fd]);
       return true;
     } finally {
@@ -283,7 +297,7 @@ export class DeviceSession implements RunningDevice {
   ): Promise<{ readonly value: unknown; readonly fds?: readonly number[]; readonly closeFds?: boolean }> {
     if (method === 'disconnected') {
       const link = this.#link;
-      if (link !== undefined && !this.#stopping) void this.#connectLater(link);
+      if (link !== undefined && !this.#stopping) void this.#reconnect(link);
       return { value: null };
     }
     const { half } = this.#parts;
