@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { vsockSocket } from '../../plugins/vmm/src/devices/vsock/host.ts';
 import { echoServer } from './echo-server.ts';
+import { fsx } from './fsx.ts';
 import { type Booted, Lab, lacking } from './lab.ts';
 import { openVsockStream } from './vsock-stream.ts';
 
@@ -52,6 +53,15 @@ describe.skipIf(why !== undefined)('a Debian guest', () => {
       const { output } = await vm.guest.run(fio, { timeoutMs: 240_000 });
       expect(output).not.toMatch(/verify:|error/i);
       expect(await vm.sh('dmesg | grep -ciE "I/O error|EXT4-fs error" || true')).toBe('0');
+    },
+    300_000,
+  );
+
+  test.each(['raw', 'qcow2'])(
+    'keeps a file on %s the same as a copy in memory, through random operations',
+    async (serial) => {
+      const script = fsx(`/mnt/${serial}/fsx`, { seed: 1, operations: 1_200, size: 4 * MIB });
+      expect(await vm.sh(script, 240_000)).toBe('same');
     },
     300_000,
   );
