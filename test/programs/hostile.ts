@@ -2,10 +2,12 @@
 // result. A crash, or a case without an end, is for whoever started this to see: see test/security/campaign.ts.
 //
 // usage: node --expose-gc --conditions=@runtime/source hostile.ts TARGET SEED STEP CASES
+//   TARGET+race has a second CPU of the guest write all over its memory meanwhile, and is never twice the same.
 //   Lives are played with the seeds SEED, SEED + STEP, SEED + 2 STEP … until CASES cases were.
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { seededRandom } from '@runtime/sdk/testing';
+import { GuestTarget } from '../security/guest-target.ts';
 import { Found, type Target } from '../security/target.ts';
 import { TARGETS } from '../security/targets.ts';
 
@@ -38,7 +40,8 @@ let seed = Number(first);
 let cases = 0;
 let lives = 0;
 
-const open = TARGETS[name];
+const [base = '', race] = name.split('+');
+const open = TARGETS[base];
 if (open === undefined) throw new Error(`there is no target "${name}"; there are ${Object.keys(TARGETS).join(', ')}`);
 let stats: Readonly<Record<string, number>> = {};
 const began = performance.now();
@@ -46,6 +49,7 @@ let lastBeat = began;
 
 try {
   await using target = await open();
+  if (race === 'race' && target instanceof GuestTarget) target.race();
   await campaign(target);
   stats = { ...target.stats?.() };
 } catch (e) {
@@ -68,7 +72,7 @@ async function campaign(target: Target): Promise<void> {
     }
     cases += await target.live(seededRandom(seed), Math.min(CASES_PER_LIFE, CASES - cases));
     lives += 1;
-    await target.serve();
+    if (lives % (target.serveEvery ?? 1) === 0) await target.serve();
     if (lives % CHECK_EVERY === 0) target.check?.();
   }
   await settled(target);

@@ -8,6 +8,7 @@ import {
   HostileDriver,
   type Random,
 } from '@runtime/sdk/testing';
+import { Scribbler } from './scribbler.ts';
 import { Found, pick, type Target, turn } from './target.ts';
 
 /** CPU time of one case, in ms. */
@@ -50,6 +51,7 @@ export class GuestTarget implements Target {
   readonly #parts: GuestTargetParts;
   readonly #driven: DrivenDevice;
   readonly #ownFeatures: bigint;
+  #scribbler: Scribbler | undefined;
   #broken = false;
 
   constructor(parts: GuestTargetParts) {
@@ -66,11 +68,17 @@ export class GuestTarget implements Target {
     };
   }
 
+  /** From now on a second CPU of the guest writes all over its memory meanwhile. */
+  race(): void {
+    this.#scribbler ??= new Scribbler(this.#driven.ram);
+  }
+
   async live(random: Random, most: number): Promise<number> {
     const begin = this.#begin(random);
     const acts: GuestAct[] = [];
     await this.#driven.reset(begin);
     const guests = this.#guests();
+    this.#scribbler?.start();
     try {
       let played = 0;
       for (this.#broken = false; played < most && !this.#broken; played += 1) {
@@ -80,6 +88,7 @@ export class GuestTarget implements Target {
     } catch (e) {
       throw this.#found(e, begin, acts);
     } finally {
+      await this.#scribbler?.stop();
       await this.#driven.reset();
       for (const guest of guests.values()) guest[Symbol.dispose]();
     }
@@ -114,6 +123,7 @@ export class GuestTarget implements Target {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#scribbler?.[Symbol.asyncDispose]();
     await this.#driven[Symbol.asyncDispose]();
     this.#parts.close?.();
   }

@@ -8,6 +8,8 @@ export interface Target extends AsyncDisposable {
    * same ones for the same random numbers. @returns how many @throws when the target did what it must not
    */
   live(random: Random, most: number): Promise<number>;
+  /** Lives between two guests that keep to the rules; default 1. */
+  readonly serveEvery?: number;
   /** A guest that keeps to the rules. @throws when it is not served */
   serve(): Promise<void>;
   /** Of everything else that must hold between two lives. @throws */

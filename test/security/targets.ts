@@ -10,7 +10,7 @@ import {
   rngTarget,
   vsockTarget,
 } from './device-targets.ts';
-import { frontEndTarget } from './front-end-target.ts';
+import { blockFrontEndTarget, frontEndTarget } from './front-end-target.ts';
 import type { Target } from './target.ts';
 
 export const TARGETS: Readonly<Record<string, () => Promise<Target>>> = {
@@ -23,4 +23,5 @@ export const TARGETS: Readonly<Record<string, () => Promise<Target>>> = {
   input: inputTarget,
   dice: diceTarget,
   'vhost-user': frontEndTarget,
+  'vhost-user-block': blockFrontEndTarget,
 };
