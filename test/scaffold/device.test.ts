@@ -57,7 +57,7 @@ describe.skipIf(why !== undefined)('a new device', { timeout: 60_000 }, () => {
     });
     expect(lines.length).toBeLessThanOrEqual(60);
     await stranger.npm(dice, 'run', 'check');
-    expect(await stranger.npm(dice, 'test')).toMatch(/Tests +3 passed \(3\)/);
+    expect(await stranger.npm(dice, 'test')).toMatch(/Tests +4 passed \(4\)/);
   });
 
   test('is used by a guest, and its code and process are replaced meanwhile', async () => {

@@ -1,4 +1,4 @@
-import { driveDevice } from '@runtime/sdk/testing';
+import { attackDevice, driveDevice, seededRandom } from '@runtime/sdk/testing';
 import { expect, test } from 'vitest';
 import device from './device.ts';
 
@@ -19,4 +19,12 @@ test('new code goes on counting', async () => {
 
 test('refuses options that it does not know', async () => {
   await expect(driveDevice(device, { options: { sites: 6 } })).rejects.toMatchObject({ code: 'SDK_ERR_DEVICE' });
+});
+
+test('goes on after a guest that means harm', async () => {
+  await using driven = await driveDevice(device, { driver: { indirect: true } });
+  // Chains that point anywhere, rings that make no sense. The seed makes them the same ones each time.
+  await attackDevice(driven, seededRandom(1));
+  const { data } = await driven.exchange([], [16]);
+  expect(data).toHaveLength(16);
 });
