@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import module from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { compiledDevices } from '../plugins/vmm/src/compiled-devices.ts';
 import { builtInKind } from '../plugins/vmm/src/device-kinds.ts';
 import { DeviceManager, type DeviceSpec, type RunningDevice } from '../plugins/vmm/src/device-manager.ts';
 import { makeFolder } from './fixtures.ts';
@@ -23,7 +24,9 @@ export class DeviceProcesses implements AsyncDisposable {
   static async open(): Promise<DeviceProcesses> {
     module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'runtime/compile'));
     const { ctx, end } = await startPlugin();
+    const compiled = compiledDevices(ctx.processes);
     const manager = new DeviceManager({
+      ...(compiled === undefined ? {} : { compiled }),
       processes: {
         list: () => ctx.processes.list(),
         // This runtime has no folder in which the next one could find them.

@@ -1,6 +1,9 @@
 // From the wish for a VM to the first line of its user space: the default guest with our devices, beside QEMU without
 // anything around it.
 
+import module from 'node:module';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import type { VmDescription, Vms } from '../../plugins/vmm/src/contract.ts';
 import { type DefaultGuest, ensureDefaultGuest } from '../../plugins/vmm/src/image/default-guest.ts';
 import { UP_PREFIX } from '../../plugins/vmm/src/image/guest-init.ts';
@@ -65,6 +68,7 @@ function boot({ name, title, peer, target, options }: Variant): Benchmark {
     async prepare() {
       const missing = lacking();
       if (missing !== undefined) throw new Error(`the guests of this benchmark need ${missing}`);
+      module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'runtime/compile'));
       const lab = await Lab.open();
       const guest = await ensureDefaultGuest();
       const block = [{ path: lab.image('ours.img', DISK_BYTES) }];

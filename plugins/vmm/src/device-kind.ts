@@ -39,6 +39,8 @@ export interface HostHalf {
 }
 
 export interface DeviceKind extends DeviceOffer {
+  /** Its module and all that it imports may be compiled into one file, away from their places; see CompiledHosts. */
+  readonly compilable?: boolean;
   /** What its process may touch; left out: nothing beyond what every device process does. */
   readonly plan?: DevicePlan;
   /** Left out: options go to the definition as they are, and there are no descriptors. */

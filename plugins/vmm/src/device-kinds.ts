@@ -18,8 +18,10 @@ import { HostListeners } from './devices/vsock/host-listeners.ts';
 import vsock from './devices/vsock/index.ts';
 import { plan as vsockPlan } from './devices/vsock/plan.ts';
 
-const offer = (device: OfferedDevice['device'], folder: string): DeviceOffer =>
-  offerOf({ device, module: new URL(`./devices/${folder}/index.ts`, import.meta.url) }, 'vmm');
+const offer = (device: OfferedDevice['device'], folder: string): DeviceOffer & Pick<DeviceKind, 'compilable'> => ({
+  ...offerOf({ device, module: new URL(`./devices/${folder}/index.ts`, import.meta.url) }, 'vmm'),
+  compilable: true,
+});
 
 /** Who on the host answers calls of guests, beside the sockets in the folders of the VMs. */
 export const vsockListeners = new HostListeners();

@@ -5,7 +5,7 @@ import { closeSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger, ProcessSupervisor } from '@runtime/sdk';
 import { listenUnix } from '@runtime/sdk/linux';
-import { deviceProcess, type TraceBatch, type VirtioDeviceName } from '@runtime/sdk/virtio';
+import { type CompiledHosts, deviceProcess, type TraceBatch, type VirtioDeviceName } from '@runtime/sdk/virtio';
 import type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
 import { BOUND_BY_MACHINE, DeviceSession } from './device-session.ts';
 import { errors } from './errors.ts';
@@ -68,6 +68,8 @@ export interface DeviceManagerOptions {
   readonly log: Logger;
   /** `undefined`: nobody knows such a kind. */
   resolve(kind: string): Promise<DeviceKind | undefined>;
+  /** Left out: devices are loaded from their modules. */
+  readonly compiled?: CompiledHosts;
   readonly onRestart: (vm: string, id: string) => void;
   readonly onFailure: (vm: string, id: string, why: string) => void;
 }
@@ -83,6 +85,7 @@ export class DeviceManager {
   async start(vm: VmPlace, spec: DeviceSpec, signal: AbortSignal): Promise<RunningDevice> {
     const kind = await this.#kind(spec);
     const request = this.#request(vm, spec, signal);
+    const program = kind.compilable === true ? await this.#options.compiled?.ensure(kind.module) : undefined;
     const half = kind.open === undefined ? plainHalf(spec.options) : await kind.open(request);
     const paths = socketPaths(vm, spec.id);
     const sockets: number[] = [];
@@ -94,7 +97,7 @@ export class DeviceManager {
       }
       const [control = -1, vhost = -1] = sockets;
       const session = new DeviceSession({ ...this.#options, vm, spec, kind, half, paths, control, vhost });
-      await session.start(deviceProcess(spec.id));
+      await session.start(deviceProcess(spec.id, program?.file));
       return session;
     } catch (e) {
       for (const fd of sockets) closeSync(fd);
@@ -107,10 +110,11 @@ export class DeviceManager {
   /** A device whose process an earlier runtime started. @throws VMM_ERR_DEVICE when it does not answer */
   async adopt(vm: VmPlace, spec: DeviceSpec, signal: AbortSignal): Promise<RunningDevice> {
     const kind = await this.#kind(spec);
+    const program = kind.compilable === true ? this.#options.compiled?.find(kind.module) : undefined;
     return DeviceSession.adopt(
       { ...this.#options, vm, spec, kind, paths: socketPaths(vm, spec.id) },
       this.#request(vm, spec, signal),
-      deviceProcess(spec.id),
+      deviceProcess(spec.id, program?.file),
     );
   }
 

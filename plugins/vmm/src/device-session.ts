@@ -3,7 +3,13 @@
 import { closeSync, rmSync } from 'node:fs';
 import type { Logger, ManagedProcess, ProcessSupervisor } from '@runtime/sdk';
 import { connectUnix } from '@runtime/sdk/linux';
-import { ControlLink, type DeviceProcess, type TraceBatch, type VirtioDeviceName } from '@runtime/sdk/virtio';
+import {
+  type CompiledHosts,
+  ControlLink,
+  type DeviceProcess,
+  type TraceBatch,
+  type VirtioDeviceName,
+} from '@runtime/sdk/virtio';
 import type { DeviceKind, HostHalf, HostRequest } from './device-kind.ts';
 import type { DeviceSpec, RunningDevice, SocketPaths, VmPlace } from './device-manager.ts';
 import type { DevicePlan } from './device-plan.ts';
@@ -28,6 +34,7 @@ const LOAD_MS = 30_000;
 interface Base {
   readonly processes: ProcessSupervisor;
   readonly log: Logger;
+  readonly compiled?: CompiledHosts;
   readonly onRestart: (vm: string, id: string) => void;
   readonly onFailure: (vm: string, id: string, why: string) => void;
   readonly resolve: (kind: string) => Promise<DeviceKind | undefined>;
@@ -233,9 +240,12 @@ export class DeviceSession implements RunningDevice {
     const report = parseReport((await link.request('describe', null, [], LOAD_MS)).value);
     if (report.device === undefined) {
       const names = Object.keys(half.fds);
+      // What was compiled into its program counts as long as that is what the files say.
+      const current = this.#parts.compiled?.find(this.#kind.module)?.stamp;
+      const compiled = current === undefined ? {} : { compiled: current };
       const { value } = await link.request(
         'load',
-        { id: spec.id, ...this.#kind.module, options: half.options, names, threads: half.threads ?? 1 },
+        { id: spec.id, ...this.#kind.module, ...compiled, options: half.options, names, threads: half.threads ?? 1 },
         Object.values(half.fds),
         LOAD_MS,
       );

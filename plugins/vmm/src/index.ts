@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { definePlugin, defineState, type ProcessSupervisor } from '@runtime/sdk';
 import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
+import { compiledDevices } from './compiled-devices.ts';
 import { vmmConfig } from './config.ts';
 import { listDevices, machine, resolveDevice, vms } from './contract.ts';
 import { builtInKind, builtInKinds } from './device-kinds.ts';
@@ -30,10 +31,12 @@ export default definePlugin({
     const processes = persistent ? ctx.processes : attached(ctx.processes);
     const qemu = new QemuMachine({ processes, log, program: config.qemu, stop: config.stop });
     const resolve = async (kind: string) => builtInKind(kind) ?? (await ctx.hooks.call(resolveDevice, kind));
+    const compiled = compiledDevices(ctx.processes);
     const devices = new DeviceManager({
       processes,
       log,
       resolve,
+      ...(compiled === undefined ? {} : { compiled }),
       onRestart: (vm, id) => manager.deviceRestarted(vm, id),
       onFailure: (vm, id, why) => manager.deviceFailed(vm, id, why),
     });

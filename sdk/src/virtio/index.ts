@@ -19,6 +19,7 @@ export {
 } from './device.ts';
 export type { DeviceIo, IoEngine } from './device-io.ts';
 export { GuestMemory, MemoryRegion, type MemoryRegionSpec } from './guest-memory.ts';
+export { type CompiledHost, CompiledHosts, type CompiledHostsOptions } from './process/compiled-host.ts';
 export { ControlLink, type ControlLinkOptions } from './process/control-link.ts';
 export { type DeviceProcess, deviceProcess } from './process/host-argv.ts';
 export type { QueueRecord, TraceBatch } from './queue-tracer.ts';

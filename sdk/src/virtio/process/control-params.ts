@@ -17,6 +17,8 @@ export interface LoadParams {
   readonly names: readonly string[];
   /** That serve its queues, 1 to 64. */
   readonly threads: number;
+  /** Stamp of the compiled host whose sources are unchanged. */
+  readonly compiled: string | undefined;
 }
 
 export interface ModulePlace {
@@ -35,11 +37,12 @@ function fields(value: unknown): Readonly<Record<string, unknown>> {
 
 /** @throws SDK_ERR_DEVICE_LINK */
 export function parseLoad(value: unknown, fdCount: number): LoadParams {
-  const { id, root, file, options, names, threads = 1 } = fields(value);
+  const { id, root, file, options, names, threads = 1, compiled } = fields(value);
   if (typeof id !== 'string' || id === '' || id.length > MAX_NAME) refuse('an id');
   if (!Array.isArray(names) || names.length !== fdCount || !names.every(isName)) refuse('the names of descriptors');
   if (!Number.isInteger(threads) || (threads as number) < 1 || (threads as number) > MAX_THREADS) refuse('threads');
-  return { id, ...place(root, file), options, names, threads: threads as number };
+  if (compiled !== undefined && typeof compiled !== 'string') refuse('a stamp');
+  return { id, ...place(root, file), options, names, threads: threads as number, compiled };
 }
 
 /** @param current where the code is now @throws SDK_ERR_DEVICE_LINK */

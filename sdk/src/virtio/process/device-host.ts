@@ -5,14 +5,13 @@ import { closeSync } from 'node:fs';
 import { errors } from '../../errors.ts';
 import { acceptUnix } from '../../linux/unix-socket.ts';
 import { watch } from '../../linux/watch.ts';
-import type { ControlMessage, DeviceLog } from '../device.ts';
+import type { AnyDevice, ControlMessage, DeviceLog } from '../device.ts';
 import { createIoEngine } from '../device-io-engine.ts';
 import { DeviceRunner } from '../device-runner.ts';
 import { DeviceTeam } from '../team/device-team.ts';
 import { VhostUserBackend } from '../vhost-user/back-end.ts';
 import { type Answer, ControlLink } from './control-link.ts';
 import { parseLoad, parseReload, parseRequest } from './control-params.ts';
-import { loadDevice } from './device-module.ts';
 
 /** How long a stopping device may finish what is outstanding, in ms. */
 const STOP_MS = 2_000;
@@ -23,9 +22,30 @@ const STOP_MS = 2_000;
  */
 const FORGOTTEN: ReadonlySet<string> = new Set(['rng', 'i2c', 'gpio']);
 
+/** Gives the code of a device as its files are now; see `loadDevice`. */
+export type DeviceLoader = (root: string, file: string) => Promise<AnyDevice>;
+
+/** A device that was compiled into the program of the process. */
+export interface CompiledDevice {
+  readonly device: AnyDevice;
+  /** The module that it is the default export of. */
+  readonly file: string;
+  /** By which the runtime tells whether its sources are still the same. */
+  readonly stamp: string;
+}
+
+export interface DeviceHostOptions {
+  readonly load: DeviceLoader;
+  readonly compiled?: CompiledDevice;
+  /** The device is there. */
+  loaded(): void;
+  /** Ends the process. */
+  exit(code: number): void;
+}
+
 export class DeviceHost {
   readonly #listener: number;
-  readonly #exit: (code: number) => void;
+  readonly #options: DeviceHostOptions;
   #link: ControlLink | undefined;
   #team: DeviceTeam | undefined;
   #backend: VhostUserBackend | undefined;
@@ -35,11 +55,10 @@ export class DeviceHost {
 
   /**
    * @param listener a listening SOCK_SEQPACKET socket: the runtime connects, and again when it was restarted
-   * @param exit ends the process
    */
-  constructor(listener: number, exit: (code: number) => void) {
+  constructor(listener: number, options: DeviceHostOptions) {
     this.#listener = listener;
-    this.#exit = exit;
+    this.#options = options;
     watch(listener, { readable: true }, () => {
       for (let fd = acceptUnix(listener); fd !== undefined; fd = acceptUnix(listener)) this.#connected(fd);
     }).ref();
@@ -91,11 +110,13 @@ export class DeviceHost {
   }
 
   async #load(params: unknown, fds: readonly number[]): Promise<unknown> {
-    const { id, root, file, options, names, threads } = parseLoad(params, fds.length);
+    const { id, root, file, options, names, threads, compiled } = parseLoad(params, fds.length);
     if (this.#team !== undefined) throw this.#error('has its device already');
     this.#id = id;
     this.#place = { root, file };
-    const device = await loadDevice(root, file);
+    const own = this.#options.compiled;
+    const isOwn = own !== undefined && own.file === file && own.stamp === compiled;
+    const device = isOwn ? own.device : await this.#options.load(root, file);
     this.#fds = Object.freeze(Object.fromEntries(names.map((name, at) => [name, fds[at] as number])));
     const log = processLog(id);
     const first = await DeviceRunner.create({
@@ -108,6 +129,7 @@ export class DeviceHost {
       request: (method, value, given) => this.#request(method, value, given),
     });
     this.#team = await DeviceTeam.create(first, { id, root, file, options, fds: this.#fds, threads, device, log });
+    this.#options.loaded();
     const { queueSizes, features, configSize } = first;
     return { type: device.type, queueSizes, features: `0x${features.toString(16)}`, configSize };
   }
@@ -145,7 +167,7 @@ export class DeviceHost {
   async #reload(params: unknown): Promise<unknown> {
     const place = parseReload(params, this.#place);
     const startedAt = performance.now();
-    const device = await loadDevice(place.root, place.file);
+    const device = await this.#options.load(place.root, place.file);
     await this.#device.replace(device, place);
     this.#place = place;
     return { ms: performance.now() - startedAt };
@@ -164,10 +186,10 @@ export class DeviceHost {
   }
 
   async #stop(): Promise<void> {
-    setTimeout(() => this.#exit(0), STOP_MS).unref();
+    setTimeout(() => this.#options.exit(0), STOP_MS).unref();
     await this.#backend?.close();
     await this.#team?.close();
-    this.#exit(0);
+    this.#options.exit(0);
   }
 
   #request(method: string, params: unknown, fds?: readonly number[]): Promise<ControlMessage> {

@@ -13,8 +13,16 @@ export interface DeviceProcess {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** The process reads its control socket from descriptor 3. @param id for people who look at a list of processes */
-export function deviceProcess(id: string): DeviceProcess {
+/** Plain JavaScript, in sources as in a package. */
+const LAUNCHER = join(import.meta.dirname, '../../../bin/device-host.cjs');
+
+/**
+ * The process reads its control socket from descriptor 3.
+ * @param id for people who look at a list of processes
+ * @param compiled a program made by CompiledHosts; left out: the modules
+ */
+export function deviceProcess(id: string, compiled?: string): DeviceProcess {
+  const program = join(import.meta.dirname, `host-main${EXTENSION}`);
   const cache = module.getCompileCacheDir();
   return {
     argv: [
@@ -23,8 +31,7 @@ export function deviceProcess(id: string): DeviceProcess {
       '--expose-gc',
       '--v8-pool-size=1',
       `--max-old-space-size=${MAX_HEAP_MIB}`,
-      join(import.meta.dirname, `host-main${EXTENSION}`),
-      id,
+      ...(compiled === undefined ? [program, id] : [LAUNCHER, id, compiled, program]),
     ],
     // libuv needs none of its threads here but for a module loaded anew.
     env: {

@@ -1,25 +1,41 @@
 // What a process needed only to start is given back: an idle device process should cost little, and there are many.
 
 import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { declare } from '../../linux/call.ts';
 import { madvise } from '../../linux/mapping.ts';
 
 // ABI: int malloc_trim(size_t pad); malloc_trim(3). Gives free heap pages back to the kernel. glibc only.
 const mallocTrim = declare<[pad: number], number>('int malloc_trim(size_t pad)');
 
+/** What V8 is told for the time of the collection, and told back; names of flags of V8 13.6. */
+const THOROUGH = ['--bytecode-old-age=1', '--compact-on-every-full-gc'];
+const USUAL = ['--bytecode-old-age=6', '--no-compact-on-every-full-gc'];
+/** The first one makes bytecode that has not run since older, the second one throws it away. */
+const COLLECTIONS = 2;
+
 /**
- * Collects garbage, returns free pages of the C heap, and drops program text from the page table. Text that is used again
- * comes from the page cache, without reading a disk.
+ * Collects garbage and the bytecode of functions that only the start needed (V8 compiles them again, should they be called),
+ * returns free pages of the C heap, and drops program text from the page table. Text that is used again comes from the page
+ * cache, without reading a disk. Takes some 20 ms.
  */
 export function trimMemory(): void {
-  const collect = globalThis.gc as ((options: object) => void) | undefined;
-  collect?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  // Before all else, since it makes garbage itself.
+  const text = cleanText();
+  collect();
   try {
     mallocTrim(0);
   } catch {
     // musl has none.
   }
-  for (const { address, length } of cleanText()) madvise(address, length, 'dontneed');
+  for (const { address, length } of text) madvise(address, length, 'dontneed');
+}
+
+function collect(): void {
+  const gc = globalThis.gc as ((options: object) => void) | undefined;
+  for (const flag of THOROUGH) setFlagsFromString(flag);
+  for (let i = 0; i < COLLECTIONS; i++) gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  for (const flag of USUAL) setFlagsFromString(flag);
 }
 
 interface Range {

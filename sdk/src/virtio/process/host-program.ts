@@ -1,0 +1,25 @@
+// What a device process does from its start on.
+
+import module from 'node:module';
+import { type CompiledDevice, DeviceHost, type DeviceLoader } from './device-host.ts';
+import { trimMemory } from './trim-memory.ts';
+
+/** The listening socket of the control channel. */
+const LISTENER = 3;
+/** From the start, and from the arrival of the device, to when what only that needed is given back, in ms. */
+const SETTLED_MS = 1_500;
+
+/** @param compiled the device that is compiled into the program, if one is */
+export function runDeviceHost(load: DeviceLoader, compiled?: CompiledDevice): void {
+  const settled = setTimeout(() => {
+    // At exit Node would do it, but most device processes end by a signal.
+    module.flushCompileCache();
+    trimMemory();
+  }, SETTLED_MS).unref();
+  new DeviceHost(LISTENER, {
+    load,
+    ...(compiled === undefined ? {} : { compiled }),
+    loaded: () => settled.refresh(),
+    exit: (code) => process.exit(code),
+  });
+}
