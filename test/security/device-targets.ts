@@ -128,12 +128,20 @@ function drawn(driven: DrivenDevice, isRight: (bytes: Uint8Array) => boolean): (
   };
 }
 
-export async function netTarget(): Promise<GuestTarget> {
-  const [mine, theirs] = socketPair('stream');
+export const netPasst = (): Promise<GuestTarget> => netTarget('passt');
+export const netTap = (): Promise<GuestTarget> => netTarget('tap');
+
+async function netTarget(backend: 'passt' | 'tap'): Promise<GuestTarget> {
+  // A sequenced-packet socket keeps the bounds of frames as a tap does.
+  const [mine, theirs] = socketPair(backend === 'tap' ? 'seqpacket' : 'stream');
   const host = new FdSocket(theirs);
   const into = new Uint8Array(1 << 18);
   const [RX, TX, CONTROL] = [0, 1, 2];
-  const driven = await driveDevice(net, { ram: RAM, options: { mac: MAC, backend: 'passt' }, fds: { passt: mine } });
+  const driven = await driveDevice(net, {
+    ram: RAM,
+    options: { mac: MAC, backend },
+    fds: { [backend === 'tap' ? 'tap0' : 'passt']: mine },
+  });
   const drain = (): number => {
     let bytes = 0;
     for (let part = host.receive(into); part !== undefined && part.bytes > 0; part = host.receive(into))
@@ -148,11 +156,12 @@ export async function netTarget(): Promise<GuestTarget> {
       return { bytes: netCommand(random), room: pick(random, [1, 1, 1, 0, 2]) };
     },
     host(random) {
-      // passt is trusted to keep to its framing; what is in the frames comes from anywhere.
-      const frame = Buffer.alloc(4 + pick(random, [14, 60, 300, 1514, 9000]), random(256));
-      frame.writeUInt32BE(frame.length - 4);
-      if (random(2) === 0) Buffer.from(MAC.replaceAll(':', ''), 'hex').copy(frame, 4);
-      host.send(frame);
+      // Framing is trusted, passt's or the kernel's; what is in the frames comes from anywhere.
+      const frame = Buffer.alloc(pick(random, [14, 60, 300, 1514, 9000]), random(256));
+      if (random(2) === 0) Buffer.from(MAC.replaceAll(':', ''), 'hex').copy(frame);
+      const head = Buffer.alloc(backend === 'tap' ? 12 : 4);
+      if (backend === 'passt') head.writeUInt32BE(frame.length);
+      host.send(Buffer.concat([head, frame]));
       drain();
     },
     async serve() {

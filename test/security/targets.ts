@@ -6,7 +6,8 @@ import {
   consoleTarget,
   diceTarget,
   inputTarget,
-  netTarget,
+  netPasst,
+  netTap,
   rngTarget,
   vsockTarget,
 } from './device-targets.ts';
@@ -16,7 +17,8 @@ import type { Target } from './target.ts';
 export const TARGETS: Readonly<Record<string, () => Promise<Target>>> = {
   'block-raw': blockRaw,
   'block-qcow2': blockQcow2,
-  net: netTarget,
+  'net-passt': netPasst,
+  'net-tap': netTap,
   vsock: vsockTarget,
   rng: rngTarget,
   console: consoleTarget,
