@@ -232,7 +232,7 @@ export async function vsockTarget(): Promise<GuestTarget> {
         else {
           using socket = new FdSocket(fd);
           if (random(2) === 0) socket.receive(scratch);
-          else socket.send(random(3) > 0 ? new Uint8Array(random(3000)) : Buffer.from(`CONNECT ${random(5)}\n`));
+          else socket.send(random(3) > 0 ? new Uint8Array(1 + random(3000)) : Buffer.from(`CONNECT ${random(5)}\n`));
         }
       } catch (e) {
         // Whoever was called has hung up, or the backlog is full.
@@ -343,7 +343,7 @@ export async function consoleTarget(): Promise<GuestTarget> {
         : { bytes: nothing, room: random(300) };
     },
     host(random) {
-      if (random(2) === 0) keyboard.send(new Uint8Array(random(2000)));
+      if (random(2) === 0) keyboard.send(new Uint8Array(1 + random(2000)));
       else drain();
     },
     async serve() {
