@@ -68,8 +68,8 @@ export {
   rawWrite,
   rawWritev,
 } from './raw-io.ts';
-export { blockSignals, readSignal, type SignalInfo, signalfd } from './signalfd.ts';
 export { seekData, seekHole } from './seek.ts';
+export { blockSignals, readSignal, type SignalInfo, signalfd } from './signalfd.ts';
 export { peerCredentials } from './socket-credentials.ts';
 export {
   type SocketOption,
