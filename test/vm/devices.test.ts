@@ -3,8 +3,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { vsockSocket } from '../../plugins/vmm/src/devices/vsock/host.ts';
+import { vsockConnect } from '../../plugins/vmm/src/contract.ts';
+import { hostPortSocket, vsockSocket } from '../../plugins/vmm/src/devices/vsock/host.ts';
 import { echoServer } from './echo-server.ts';
 import { fsx } from './fsx.ts';
 import { type Booted, Lab, lacking } from './lab.ts';
@@ -83,6 +85,20 @@ describe.skipIf(why !== undefined)('a Debian guest', () => {
       await vm.sh('mkdir -p /mnt/raw && mount -o ro /dev/vdb /mnt/raw && sha256sum < /mnt/raw/keep/big', 120_000),
     ).toBe(sum);
   }, 600_000);
+
+  test('a call of the guest goes to who a plugin names, or to the socket in the folder of the VM', async () => {
+    const serve = (path: string, text: string): Server => createServer((socket) => socket.end(text)).listen(path);
+    const servers = [serve(lab.path('named'), 'the plugin'), serve(hostPortSocket(vm.directory, 7001), 'the folder')];
+    using _ = lab.runtime.hooks.tap(vsockConnect, ({ port }) =>
+      port === 7000 ? { path: lab.path('named') } : undefined,
+    );
+    const call = (port: number): Promise<string> =>
+      vm.sh(`socat -u -t 5 VSOCK-CONNECT:2:${port} - 2>/dev/null || echo refused`);
+    expect(await call(7000)).toBe('the plugin');
+    expect(await call(7001)).toBe('the folder');
+    expect(await call(7002)).toBe('refused');
+    for (const server of servers) server.close();
+  });
 
   test('1,000 connections of 1 MB each way carry what they were given', async () => {
     await vm.guest.start(echoServer(5000));

@@ -245,6 +245,21 @@ export const admitStart: HookToken<'bail', readonly [description: VmDescription]
   VmVeto
 >()('vm/admit-start', 'bail', ['description']);
 
+export interface VsockCall {
+  readonly vm: string;
+  /** Of the host, as the guest calls it. */
+  readonly port: number;
+}
+
+/**
+ * A guest calls a port of the host: who answers? The first answer counts, a Unix socket that listens. Without one it is
+ * `vsock.sock_<port>` in the folder of the VM, if somebody listens there.
+ */
+export const vsockConnect: HookToken<'bail', readonly [call: VsockCall], { readonly path: string }> = defineHook<
+  readonly [call: VsockCall],
+  { readonly path: string }
+>()('vm/vsock-connect', 'bail', ['call']);
+
 // Pools
 
 /** Context ids of vsock, from 32 as in ChromeOS. One that was released is not met again soon: the next one is handed out. */

@@ -14,6 +14,8 @@ export interface HostRequest {
   readonly cwd: string;
   readonly log: Logger;
   readonly signal: AbortSignal;
+  /** Who on the host answers when the guest calls a vsock port, if a plugin knows. */
+  findListener?(port: number): Promise<{ readonly path: string } | undefined>;
   /** Starts a helper process of this device (passt, …); it ends with the device. */
   spawn(request: Omit<SpawnRequest, 'key' | 'detached'> & { readonly name: string }): Promise<ManagedProcess>;
 }

@@ -70,6 +70,8 @@ export interface DeviceManagerOptions {
   resolve(kind: string): Promise<DeviceKind | undefined>;
   /** Left out: devices are loaded from their modules. */
   readonly compiled?: CompiledHosts;
+  /** Asks the plugins who answers a guest's call to a vsock port. */
+  readonly findListener?: (vm: string, port: number) => Promise<{ readonly path: string } | undefined>;
   readonly onRestart: (vm: string, id: string) => void;
   readonly onFailure: (vm: string, id: string, why: string) => void;
 }
@@ -125,7 +127,7 @@ export class DeviceManager {
   }
 
   #request(vm: VmPlace, { id, options }: DeviceSpec, signal: AbortSignal): HostRequest {
-    const { processes, log } = this.#options;
+    const { processes, log, findListener } = this.#options;
     return {
       vm,
       id,
@@ -133,6 +135,7 @@ export class DeviceManager {
       cwd: vm.cwd,
       log,
       signal,
+      ...(findListener === undefined ? {} : { findListener: (port: number) => findListener(vm.name, port) }),
       spawn: ({ name, ...request }) => processes.spawn({ ...request, key: `${vm.name}/${id}/${name}`, detached: true }),
     };
   }

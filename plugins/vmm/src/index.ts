@@ -6,7 +6,7 @@ import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
 import { compiledDevices } from './compiled-devices.ts';
 import { vmmConfig } from './config.ts';
-import { listDevices, machine, resolveDevice, vms } from './contract.ts';
+import { listDevices, machine, resolveDevice, vms, vsockConnect } from './contract.ts';
 import { builtInKind, builtInKinds } from './device-kinds.ts';
 import { DeviceManager } from './device-manager.ts';
 import { bootFiles } from './machine/boot-files.ts';
@@ -36,6 +36,7 @@ export default definePlugin({
       processes,
       log,
       resolve,
+      findListener: (vm, port) => ctx.hooks.call(vsockConnect, { vm, port }),
       ...(compiled === undefined ? {} : { compiled }),
       onRestart: (vm, id) => manager.deviceRestarted(vm, id),
       onFailure: (vm, id, why) => manager.deviceFailed(vm, id, why),

@@ -10,7 +10,7 @@ import { listenUnix } from '@runtime/sdk/linux';
 import type { HostHalf, HostRequest } from '../../device-kind.ts';
 import { errors } from '../../errors.ts';
 import { closeFd } from './close-fd.ts';
-import { dial, HostListeners } from './host-listeners.ts';
+import { dial, type HostListener, HostListeners } from './host-listeners.ts';
 import { LISTEN_FD, PORT_FD } from './listeners.ts';
 import type { VsockOptions } from './options.ts';
 import { ANY } from './packet.ts';
@@ -21,7 +21,7 @@ export interface VsockSource extends Partial<VsockOptions> {
   readonly ports?: readonly number[];
 }
 
-type Place = Pick<HostRequest, 'vm' | 'options' | 'signal'>;
+type Place = Pick<HostRequest, 'vm' | 'options' | 'signal' | 'findListener'>;
 
 const SOCKET = 'vsock.sock';
 /** Of each listening socket. */
@@ -87,12 +87,16 @@ class VsockHost implements HostHalf {
       errors.VMM_ERR_VSOCK_REFUSED({ details: { vm: name, port: String(port), why }, cause });
     if (method !== 'connect') throw refuse(`it asked for "${method}", which is no request of a vsock device`);
     if (!isPort(port)) throw refuse('there is no such port');
-    const listener = this.#listeners.find(name, port) ?? { path: hostPortSocket(directory, port) };
+    const listener = (await this.#find(port)) ?? { path: hostPortSocket(directory, port) };
     try {
       return { value: null, fds: [await dial(listener, this.#place.signal)] };
     } catch (e) {
       throw refuse(e instanceof Error ? e.message : String(e), e);
     }
+  }
+
+  async #find(port: number): Promise<HostListener | undefined> {
+    return this.#listeners.find(this.#place.vm.name, port) ?? (await this.#place.findListener?.(port));
   }
 
   async close(): Promise<void> {
