@@ -3,6 +3,7 @@
 import { type CommandIo, type CommandRegistry, isRuntimeError } from '@runtime/sdk';
 import type { MachineExit, VmDescription, Vms } from '../contract.ts';
 import { runConsole, untilEnded } from './console-session.ts';
+import { ECHO_PORT, echoSocket } from './echo-socket.ts';
 import { EXIT_CHECK_FAILED, EXIT_CODES, EXIT_INVALID } from './exit-codes.ts';
 import { prepareGuest } from './prepare-guest.ts';
 import { describeRun, RUN_SPEC } from './run-options.ts';
@@ -10,7 +11,7 @@ import { makeScratchDisk } from './scratch-disk.ts';
 import { CheckReader } from './self-check.ts';
 
 /** Has the default guest check its devices and end. */
-const CHECK_PARAMETER = 'runtime.check';
+const CHECK_PARAMETERS = ['runtime.check', `runtime.vsock=${ECHO_PORT}`];
 /** For a guest that was told to end; then it is ended. */
 const SELF_CHECK_MS = 180_000;
 
@@ -57,9 +58,10 @@ async function exitCode(exit: MachineExit, io: CommandIo): Promise<number> {
 async function selfCheck(vms: Vms, description: VmDescription, io: CommandIo, signal: AbortSignal): Promise<number> {
   await io.progress('starting the machine');
   const given = typeof description.params === 'string' ? description.params : description.params?.join(' ');
-  const params = [given, CHECK_PARAMETER].filter((part) => part !== undefined).join(' ');
+  const params = [given, ...CHECK_PARAMETERS].filter((part) => part !== undefined).join(' ');
   const began = performance.now();
   const { name } = await vms.start({ ...description, params }, { cwd: io.cwd });
+  using _ = echoSocket((await vms.inspect(name)).directory);
   await io.progress('the guest checks its devices');
   const reader = new CheckReader();
   const limit = AbortSignal.any([signal, AbortSignal.timeout(SELF_CHECK_MS)]);
