@@ -41,6 +41,7 @@ export { type OpenBeneathOptions, openBeneath, type Resolve } from './open-benea
 export { pidfdGetfd, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
 export { onReadable, POLL, pollFds, pollOne, waitReadable } from './poll.ts';
 export { setChildSubreaper, setNoNewPrivileges, setParentDeathSignal } from './prctl.ts';
+export { fillRandom } from './random.ts';
 export {
   copyMemory,
   ERRNO,

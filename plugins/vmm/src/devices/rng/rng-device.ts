@@ -1,6 +1,6 @@
 // Fills what the driver makes available with random bytes.
 
-import { randomFillSync } from 'node:crypto';
+import { fillRandom } from '@runtime/sdk/linux';
 import type { Chain, DeviceContext, DeviceInstance, DeviceStats, Virtqueue } from '@runtime/sdk/virtio';
 
 /** A driver asks for tens of bytes; one that offers more is told that it got less, which it must expect. */
@@ -43,7 +43,7 @@ export class RngDevice implements DeviceInstance<undefined> {
     let done = 0;
     while (done < wanted) {
       if (this.#left === 0) {
-        randomFillSync(this.#pool);
+        fillRandom(this.#pool);
         this.#left = POOL_BYTES;
       }
       const from = POOL_BYTES - this.#left;
