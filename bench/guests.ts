@@ -17,7 +17,7 @@ export interface TwoGuestsOptions {
   /** Of ours, beside its root disk and without a network card. */
   readonly ours: (lab: Lab) => Parameters<Lab['boot']>[1];
   /** Of QEMU, for the peer. */
-  readonly peer: (lab: Lab) => readonly string[];
+  readonly peer: (lab: Lab) => readonly string[] | Promise<readonly string[]>;
 }
 
 export class TwoGuests implements AsyncDisposable {
@@ -36,7 +36,7 @@ export class TwoGuests implements AsyncDisposable {
     const plain = parts.use(
       new PlainQemu({
         ...{ kernel, initrd, params, memoryMiB: MEMORY_MIB },
-        options: [...qemuDisk('root', root, 'threads', 'read-only'), ...options(lab)],
+        options: [...qemuDisk('root', root, 'threads', 'read-only'), ...(await options(lab))],
       }),
     );
     const guest = parts.use(await Guest.connect(plain.agentPath));

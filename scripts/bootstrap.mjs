@@ -72,7 +72,7 @@ const DEBIAN_PACKAGES = [
     neededBy: ['test', 'bench'],
   },
   { package: 'e2fsprogs', command: 'mke2fs', why: 'file systems of the Debian guest', neededBy: ['test', 'bench'] },
-  { package: 'iperf3', command: 'iperf3', why: 'tests of the network of guests', neededBy: ['test'] },
+  { package: 'iperf3', command: 'iperf3', why: 'tests of the network of guests', neededBy: ['test', 'bench'] },
 ];
 
 /** @typedef {{ lock?: string, node?: string, tried?: Record<string, number> }} Stamp */

@@ -64,7 +64,7 @@ interface Variant {
 function boot({ name, title, peer, target, options }: Variant): Benchmark {
   return {
     ...{ name, title, peer, target },
-    plan: { iterations: 1, rounds: 9, warmUp: 1 },
+    plan: { iterations: 1, rounds: 7, warmUp: 1 },
     async prepare() {
       const missing = lacking();
       if (missing !== undefined) throw new Error(`the guests of this benchmark need ${missing}`);
