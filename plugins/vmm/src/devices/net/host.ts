@@ -10,6 +10,7 @@ import {
   openTap,
   setInterfaceUp,
   setNonBlocking,
+  setSocketOption,
   setTapHeaderSize,
   setTapOffload,
   socketPair,
@@ -43,6 +44,8 @@ export interface NetSource {
 type Request = Pick<HostRequest, 'id' | 'options' | 'spawn' | 'log'>;
 
 const DEFAULT_NAME = 'rt%d';
+/** Frames on their way to and from passt, with what the kernel needs for each; it gives less when net.core.wmem_max says so. */
+const PASST_BUFFER_BYTES = 4 * 2 ** 20;
 /** What every interface has unless it was told otherwise: the driver need not be told. */
 const USUAL_MTU = 1500;
 const ALL_OFFLOADS = TUN_OFFLOAD.checksum | TUN_OFFLOAD.tso4 | TUN_OFFLOAD.tso6 | TUN_OFFLOAD.tsoEcn;
@@ -166,6 +169,8 @@ function passtHalf({ id, spawn, log }: Request, source: NetSource): HostHalf {
       try {
         // passt waits in recv(2) for the rest of a frame; told to come back later, it takes what follows for a new one.
         setNonBlocking(theirs, false);
+        // What it cannot pass on at once it throws away, and sends again when that is missed.
+        for (const fd of [ours, theirs]) setSocketOption(fd, 'sendBuffer', PASST_BUFFER_BYTES);
         running = await spawn({
           // Never that of one that an earlier runtime has started, which is not what is asked for.
           name: `passt-${randomUUID().slice(0, 8)}`,
