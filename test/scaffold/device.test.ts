@@ -44,7 +44,7 @@ describe.skipIf(why !== undefined)('a new device', { timeout: 60_000 }, () => {
   afterAll(async () => {
     await stranger[Symbol.asyncDispose]();
     await vi.waitFor(() => expect(stranger.leftOver()).toEqual([]), { timeout: 10_000 });
-  }, 30_000);
+  }, 60_000);
 
   /** The die begins with `first` instead of 1. */
   const change = (first: number): void => writeFileSync(file, source.replace('return 1 +', `return ${first} +`));
@@ -108,7 +108,7 @@ describe.skipIf(why !== undefined)('a new device', { timeout: 60_000 }, () => {
     const command = ['vm', 'run', '--no-rng', '--device', 'dice,sides=20', '--format', 'json'];
     const found = JSON.parse(await stranger.runtime(user, '--plugins', 'vmm,dice', ...command)) as unknown;
     expect(found).toContainEqual({ check: 'rng', result: 'ok', detail: 'virtio_rng.0' });
-  });
+  }, 300_000);
 });
 
 /** Waits until the guest draws only what a die of six sides gives that begins with `first`, for a while. */
