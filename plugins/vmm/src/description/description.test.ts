@@ -7,7 +7,7 @@ import { planVm } from './resolve.ts';
 import type { VmDescription } from './schema.ts';
 import { toMib } from './size.ts';
 
-const defaults = { cwd: '/work', netBackend: 'passt' } as const;
+const defaults = { cwd: '/srv', netBackend: 'passt' } as const;
 
 function problem(text: string): string {
   try {
@@ -98,7 +98,7 @@ test('devices are numbered by kind, and paths are made absolute', () => {
     },
     defaults,
   );
-  expect(plan.kernel).toBe('/work/vmlinux');
+  expect(plan.kernel).toBe('/srv/vmlinux');
   expect(plan.initrd).toBe('/boot/initrd');
   expect(plan.params).toBe('a=1 b');
   const device = (id: string) => plan.devices.find((one) => one.id === id);
@@ -106,7 +106,7 @@ test('devices are numbered by kind, and paths are made absolute', () => {
     ...['block0', 'block1', 'net0', 'rng0', 'vsock0', 'fs0', 'dice0', 'other'],
   ]);
   expect(device('block0')?.options).toEqual({
-    path: '/work/a.img',
+    path: '/srv/a.img',
     readonly: true,
     serial: 'serial',
     blockSize: 4096,
@@ -117,7 +117,7 @@ test('devices are numbered by kind, and paths are made absolute', () => {
   expect(device('net0')?.options).toEqual({ backend: 'tap', tapName: 'tap7', mac: '02:00:00:00:00:01' });
   expect(device('vsock0')).toMatchObject({ wantsCid: true, cid: 77, optional: false });
   expect(device('rng0')).toMatchObject({ optional: false });
-  expect(device('fs0')).toMatchObject({ tag: 'there', options: { path: '/work/here', tag: 'there' } });
+  expect(device('fs0')).toMatchObject({ tag: 'there', options: { path: '/srv/here', tag: 'there' } });
   expect(device('dice0')?.options).toEqual({ sides: 6 });
   expect(plan.natives.map(({ id, kind }) => [id, kind])).toEqual([
     ['net1', 'user-net'],
@@ -154,7 +154,7 @@ test('serial ports', () => {
   ).toMatchObject({
     serials: [
       { port: 2, path: '/b' },
-      { port: 3, path: '/work/out' },
+      { port: 3, path: '/srv/out' },
     ],
     params: '8250.nr_uarts=3 x',
   });
