@@ -4,9 +4,10 @@
 
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { isLinuxError, lockRange, setNonBlocking } from '@runtime/sdk/linux';
+import { isLinuxError, setNonBlocking } from '@runtime/sdk/linux';
 import { errors } from '../errors.ts';
 import { imageFile } from './image-file.ts';
+import { lockImage } from './image-lock.ts';
 import type { ChainEntry, DiskFormat } from './layers.ts';
 import { type Qcow2Header, readHeader } from './qcow2/header.ts';
 
@@ -121,7 +122,7 @@ const WHY: Readonly<Record<string, readonly [why: string, hint: string]>> = {
 /** QEMU and its tools look for the same locks. They last until every descriptor of this opening is closed. */
 export function lock(fd: number, path: string, writable: boolean): void {
   try {
-    if (lockRange(fd, writable ? 'write' : 'read')) return;
+    if (lockImage(fd, writable)) return;
   } catch (e) {
     // Some network file systems have no locks; a VM on one is worth more than its protection against oneself.
     if (['ENOLCK', 'EOPNOTSUPP', 'EINVAL'].some((name) => isLinuxError(e, name))) return;
