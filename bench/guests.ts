@@ -32,14 +32,7 @@ export class TwoGuests implements AsyncDisposable {
     await using parts = new AsyncDisposableStack();
     const lab = parts.use(await Lab.open());
     const ours = await lab.boot('bench', { mem: MEMORY_MIB, ...describe(lab) });
-    const { kernel, initrd, params, root } = await ensureTestGuest();
-    const plain = parts.use(
-      new PlainQemu({
-        ...{ kernel, initrd, params, memoryMiB: MEMORY_MIB },
-        options: [...qemuDisk('root', root, 'threads', 'read-only'), ...(await options(lab))],
-      }),
-    );
-    const guest = parts.use(await Guest.connect(plain.agentPath));
+    const guest = parts.use(await bootPeer(parts, await options(lab)));
     const peer: Scripts = {
       sh: async (script, timeoutMs = 60_000) => (await guest.run(script, { timeoutMs })).output.trim(),
     };
@@ -55,6 +48,17 @@ export class TwoGuests implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.#parts.disposeAsync();
   }
+}
+
+async function bootPeer(parts: AsyncDisposableStack, options: readonly string[]): Promise<Guest> {
+  const { kernel, initrd, params, root } = await ensureTestGuest();
+  const plain = parts.use(
+    new PlainQemu({
+      ...{ kernel, initrd, params, memoryMiB: MEMORY_MIB },
+      options: [...qemuDisk('root', root, 'threads', 'read-only'), ...options],
+    }),
+  );
+  return Guest.connect(plain.agentPath);
 }
 
 export type QemuAio = 'threads' | 'io_uring';

@@ -92,12 +92,13 @@ const benchmarks: readonly Benchmark[] = [
   }),
   boot({
     name: 'boot/equal',
-    title: "the same, beside QEMU's own disk, network and rng",
+    title: "the same, beside QEMU's own disk, network, serial port in the place of vsock, and rng",
     peer: 'QEMU, its own devices',
     target: { kind: 'ratio', atMost: 1.15 },
     options: (lab) => [
       ...qemuDisk('disk', lab.image('peer.img', DISK_BYTES), 'threads', 'read-write'),
       ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net,disable-legacy=on'],
+      ...['-device', 'virtio-serial-pci,disable-legacy=on'],
       ...['-device', 'virtio-rng-pci,disable-legacy=on'],
     ],
   }),
