@@ -126,7 +126,7 @@ describe.skipIf(why !== undefined)('a VM', { timeout: 180_000 }, () => {
     await types(
       service,
       'plug',
-      'sleep 1; dd if=/dev/urandom of=/dev/vda bs=4k count=8 conv=fsync && echo wri""tten',
+      'until [ -b /dev/vda ]; do sleep 0.1; done; dd if=/dev/urandom of=/dev/vda bs=4k count=8 conv=fsync && echo wri""tten',
       'written',
     );
     expect(
@@ -135,7 +135,7 @@ describe.skipIf(why !== undefined)('a VM', { timeout: 180_000 }, () => {
         .some((byte) => byte !== 0),
     ).toBe(true);
     await service.detach('plug', 'block0');
-    await types(service, 'plug', 'ls /dev/vd* || echo no"" disk', 'no disk');
+    await types(service, 'plug', 'while [ -b /dev/vda ]; do sleep 0.1; done; echo no"" disk', 'no disk');
     expect(processesOf(runtime)).toEqual(['vm/plug/qemu']);
     await service.attach('plug', { kind: 'block', id: 'again', options: { path } });
     expect((await service.inspect('plug')).devices.map(({ id: one }) => one)).toEqual(['again']);
@@ -196,7 +196,8 @@ describe.skipIf(why !== undefined)('a VM', { timeout: 180_000 }, () => {
       const service = runtime.get(vms);
       expect(await service.list()).toMatchObject([{ name: 'long', state: 'running', pid }]);
       await types(service, 'long', 'echo here $((2 + 3))', 'here 5');
-      await types(service, 'long', 'wc -c < /dev/vdb', '4096');
+      // The guest takes a moment to find what was plugged in.
+      await types(service, 'long', 'until [ -b /dev/vdb ]; do sleep 0.1; done; wc -c < /dev/vdb', '4096');
       await service.detach('long', 'block1');
       await service.restartDevice('long', 'block0');
       await types(service, 'long', 'dd if=/dev/vda of=/dev/null bs=64k && echo re""ad', 'read');
