@@ -11,7 +11,7 @@ const MIB = 2 ** 20;
 const DISK_BYTES = 256 * MIB;
 const SECONDS = 1;
 /** Rounds in which the modes of the peer are compared. */
-const TRIALS = 3;
+const TRIALS = 2;
 const NS_PER_S = 1e9;
 
 interface Workload {
@@ -70,7 +70,7 @@ function guestBlock(name: string, workload: Workload, rate: Rate): Benchmark {
     peer: 'virtio-blk of QEMU',
     target,
     rate,
-    plan: { iterations: 1, rounds: 7, warmUp: 1 },
+    plan: { iterations: 1, rounds: 5, warmUp: 1 },
     async prepare() {
       const guests = await TwoGuests.boot({
         ours: (lab) => ({ block: [{ path: makeImage(lab.path('ours.img')), id: 'ours' }] }),

@@ -140,7 +140,7 @@ function guestNet(backEnd: BackEnd, way: Way): Benchmark {
     peer: 'virtio-net of QEMU',
     target: { kind: 'none' },
     rate,
-    plan: { iterations: 1, rounds: 7, warmUp: 1 },
+    plan: { iterations: 1, rounds: 5, warmUp: 1 },
     async prepare() {
       const networks = await Networks.open();
       const side = async (guest: Scripts) => {
