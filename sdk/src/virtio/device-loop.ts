@@ -2,9 +2,7 @@
 // turns: let the device take what is there, carry out its I/O, publish, and only when nothing is left ask for
 // notifications again and go back to the event loop. While it works the driver's kicks are off.
 
-import { eventLoopOf } from '../linux/event-loop.ts';
 import { drainEventfd } from '../linux/eventfd.ts';
-import { pollOne } from '../linux/poll.ts';
 import { type Watch, watch } from '../linux/watch.ts';
 import type { IoEngine } from './device-io.ts';
 import { QueueTracer, type TraceBatch } from './queue-tracer.ts';
@@ -16,12 +14,9 @@ const SLICE_MS = 2;
 const WAIT_US = 1_000;
 /**
  * How long an idle turn waits for the next kick before it goes back to the event loop, which costs several µs more per
- * wake-up and more scheduling. Only after a turn that did something. A driver with one request at a time needs some 100 µs
- * from an answer to the next kick where the guest's CPU is a program. What the event loop has to say ends the wait too.
+ * wake-up. Only after a turn that did something.
  */
-const LINGER_US = 500;
-/** The same, when it does not. */
-const DEAF_LINGER_US = 50;
+const LINGER_US = 50;
 
 /** A queue whose driver has set it up. */
 interface Running {
@@ -58,10 +53,6 @@ export class DeviceLoop {
   readonly #queues: (Running | undefined)[] = [];
   #running: readonly Running[] = [];
   readonly #wake = new Int32Array(64).fill(-1);
-  /** The event loop's own descriptor, which is among #wake behind the kicks; −1: it is not known, −2: nor sought yet. */
-  #eventLoop = -2;
-  /** It may have something to say. */
-  #isCalled = false;
   #paused = false;
   #closed = false;
   #scheduled = false;
@@ -75,10 +66,7 @@ export class DeviceLoop {
     this.#client = client;
     this.#io = io;
     io.onComplete = (token, result) => this.#completed(token, result);
-    io.onWake = (fd) => {
-      if (fd === this.#eventLoop) this.#isCalled = true;
-      else drainEventfd(fd);
-    };
+    io.onWake = (kick) => drainEventfd(kick);
   }
 
   get(index: number): Virtqueue | undefined {
@@ -189,28 +177,10 @@ export class DeviceLoop {
         this.schedule();
         return;
       }
-      if (lingered || this.#scheduled || this.#paused || io.kind !== 'io_uring' || this.#mustReturn()) return;
+      if (lingered || this.#paused || io.kind !== 'io_uring') return;
       lingered = true;
-      this.#linger();
+      io.run(LINGER_US, this.#wake, this.#running.length);
     }
-  }
-
-  #linger(): void {
-    const kicks = this.#running.length;
-    const isKnown = this.#eventLoop >= 0 && kicks < this.#wake.length;
-    this.#io.run(isKnown ? LINGER_US : DEAF_LINGER_US, this.#wake, isKnown ? kicks + 1 : kicks);
-  }
-
-  /** Whether the event loop has something to say. A kick that was heard here calls it as well. */
-  #mustReturn(): boolean {
-    if (!this.#isCalled) return false;
-    this.#isCalled = false;
-    return pollOne(this.#eventLoop, 'readable', 0);
-  }
-
-  #placeEventLoop(): void {
-    const at = this.#running.length;
-    if (at < this.#wake.length) this.#wake[at] = this.#eventLoop;
   }
 
   /** True when a buffer was taken. */
@@ -270,11 +240,6 @@ export class DeviceLoop {
   }
 
   #kicked(kick: number): void {
-    if (this.#eventLoop === -2) {
-      // It has just told of this kick.
-      this.#eventLoop = eventLoopOf(kick) ?? -1;
-      this.#placeEventLoop();
-    }
     drainEventfd(kick);
     this.turn();
   }
@@ -285,7 +250,6 @@ export class DeviceLoop {
     this.#running.slice(0, this.#wake.length).forEach(({ kick }, at) => {
       this.#wake[at] = kick;
     });
-    this.#placeEventLoop();
   }
 
   #idle(condition: () => boolean): Promise<void> {
