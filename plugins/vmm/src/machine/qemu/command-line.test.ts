@@ -34,6 +34,14 @@ const parts = {
   serials: [],
 };
 
+test.each([
+  ['tcg', 1, '-smp 1,maxcpus=2 '],
+  ['tcg', 3, '-smp 3 '],
+  ['kvm', 1, '-smp 1 '],
+] as const)('a guest with %s and %i CPUs, which is to keep its memory barriers', (accelerator, cpus, expected) => {
+  expect(qemuCommand({ ...spec, accelerator, cpus }, parts).argv.join(' ')).toContain(expected);
+});
+
 test('a machine without devices', () => {
   const { argv, fds } = qemuCommand(spec, parts);
   expect(argv.join(' ')).toBe(

@@ -65,7 +65,7 @@ export function qemuCommand(spec: MachineSpec, parts: QemuParts): QemuCommand {
     '-cpu',
     accelerator === 'kvm' ? 'host' : 'max',
     '-smp',
-    String(spec.cpus),
+    cpuOption(spec),
     '-m',
     String(memoryMib),
     '-object',
@@ -107,6 +107,14 @@ export function qemuCommand(spec: MachineSpec, parts: QemuParts): QemuCommand {
   }
   for (const native of spec.natives) argv.push(...deviceArguments(nativeDevice(native)));
   return { argv, fds };
+}
+
+/**
+ * QEMU in software leaves out the memory barriers of a guest that can have no second CPU (tcg_gen_mb, CF_PARALLEL), but the
+ * back ends of its devices run on other CPUs of the host: the guest would miss an interrupt now and then, and wait for ever.
+ */
+function cpuOption({ accelerator, cpus }: MachineSpec): string {
+  return accelerator === 'tcg' && cpus === 1 ? '1,maxcpus=2' : String(cpus);
 }
 
 function deviceArguments({ before, device }: DeviceArguments): readonly string[] {
