@@ -2,9 +2,13 @@
 // turns: let the device take what is there, carry out its I/O, publish, and only when nothing is left ask for
 // notifications again and go back to the event loop. While it works the driver's kicks are off.
 
+import { availableParallelism } from 'node:os';
+import { eventLoopOf } from '../linux/event-loop.ts';
 import { drainEventfd } from '../linux/eventfd.ts';
+import { pollOne } from '../linux/poll.ts';
 import { type Watch, watch } from '../linux/watch.ts';
 import type { IoEngine } from './device-io.ts';
+import { DriverPace } from './driver-pace.ts';
 import { QueueTracer, type TraceBatch } from './queue-tracer.ts';
 import type { Virtqueue } from './virtqueue.ts';
 
@@ -14,9 +18,25 @@ const SLICE_MS = 2;
 const WAIT_US = 1_000;
 /**
  * How long an idle turn waits for the next kick before it goes back to the event loop, which costs several µs more per
- * wake-up. Only after a turn that did something.
+ * wake-up and more scheduling. Only after a turn that did something. A driver with one request at a time needs some 100 µs
+ * from an answer to the next kick where the guest's CPU is a program. What the event loop has to say ends the wait too.
  */
-const LINGER_US = 50;
+const LINGER_US = 500;
+/** The same, when it does not. */
+const DEAF_LINGER_US = 50;
+/**
+ * How long it looks at the rings before that, with the driver's kicks still off: a sleep and a wake-up of this process cost
+ * as much as a small request, and a kick costs the guest as much again. QEMU's I/O threads do the same (poll-max-ns).
+ */
+const SPIN_MS = 0.2;
+/**
+ * So many requests more one interrupt may wait for, each for so long: of a driver that keeps many in flight and does not
+ * need the answer to the first to send the next. Interrupts are what costs such a guest most.
+ */
+const GATHERED = 7;
+const GATHER_MS = 0.15;
+/** Where the guest's CPU would have to wait for it, looking is in the way. */
+const HAS_CPU_TO_SPARE = availableParallelism() > 1;
 
 /** A queue whose driver has set it up. */
 interface Running {
@@ -53,6 +73,11 @@ export class DeviceLoop {
   readonly #queues: (Running | undefined)[] = [];
   #running: readonly Running[] = [];
   readonly #wake = new Int32Array(64).fill(-1);
+  /** The event loop's own descriptor, which is among #wake behind the kicks; −1: it is not known, −2: nor sought yet. */
+  #eventLoop = -2;
+  /** It may have something to say. */
+  #isCalled = false;
+  readonly #pace = new DriverPace();
   #paused = false;
   #closed = false;
   #scheduled = false;
@@ -66,7 +91,10 @@ export class DeviceLoop {
     this.#client = client;
     this.#io = io;
     io.onComplete = (token, result) => this.#completed(token, result);
-    io.onWake = (kick) => drainEventfd(kick);
+    io.onWake = (fd) => {
+      if (fd === this.#eventLoop) this.#isCalled = true;
+      else drainEventfd(fd);
+    };
   }
 
   get(index: number): Virtqueue | undefined {
@@ -154,16 +182,28 @@ export class DeviceLoop {
     const until = performance.now() + SLICE_MS;
     let lingered = false;
     let rechecked = false;
+    let spun = false;
+    let found = false;
     for (;;) {
-      const popped = this.#processAll();
+      const popped = this.#processAll() || found;
+      found = false;
       const completed = io.inFlight > 0 ? io.run(0, this.#wake, 0) : 0;
+      if (popped && this.#maySpin() && this.#pace.mayWait()) this.#pace.waited(this.#gather());
       this.#flushAll();
       if (popped || completed > 0) {
+        if (popped) this.#pace.requested();
         lingered = false;
         rechecked = false;
+        spun = false;
         if (performance.now() < until) continue;
         this.schedule();
         return;
+      }
+      this.#pace.ranOut();
+      if (!spun && this.#maySpin()) {
+        spun = true;
+        found = this.#spin(SPIN_MS);
+        if (found) continue;
       }
       // Buffers may have come before the driver could know that kicks count again. What the device leaves even when it is
       // asked once more waits for the outside world (packets for the guest), which wakes the loop by itself.
@@ -177,10 +217,51 @@ export class DeviceLoop {
         this.schedule();
         return;
       }
-      if (lingered || this.#paused || io.kind !== 'io_uring') return;
+      if (lingered || this.#scheduled || this.#paused || io.kind !== 'io_uring' || this.#mustReturn()) return;
       lingered = true;
-      io.run(LINGER_US, this.#wake, this.#running.length);
+      this.#linger();
     }
+  }
+
+  /** True when all came that answers wait for. Answers that wait for a disk end it. */
+  #gather(): boolean {
+    for (let gathered = 0; gathered < GATHERED; gathered++) {
+      if (!this.#spin(GATHER_MS)) return false;
+      if (this.#io.inFlight > 0) this.#io.run(0, this.#wake, 0);
+      if (this.#io.inFlight > 0) return false;
+    }
+    return true;
+  }
+
+  #maySpin(): boolean {
+    return this.#pace.isBrisk && HAS_CPU_TO_SPARE && this.#eventLoop >= 0 && !this.#paused && this.#io.inFlight === 0;
+  }
+
+  /** True when a buffer was taken. Ends early when the event loop has something to say. */
+  #spin(ms: number): boolean {
+    const until = performance.now() + ms;
+    do {
+      if (this.#processAll()) return true;
+    } while (!pollOne(this.#eventLoop, 'readable', 0) && performance.now() < until);
+    return false;
+  }
+
+  #linger(): void {
+    const kicks = this.#running.length;
+    const isKnown = this.#eventLoop >= 0 && kicks < this.#wake.length;
+    this.#io.run(isKnown ? LINGER_US : DEAF_LINGER_US, this.#wake, isKnown ? kicks + 1 : kicks);
+  }
+
+  /** Whether the event loop has something to say. A kick that was heard here calls it as well. */
+  #mustReturn(): boolean {
+    if (!this.#isCalled) return false;
+    this.#isCalled = false;
+    return pollOne(this.#eventLoop, 'readable', 0);
+  }
+
+  #placeEventLoop(): void {
+    const at = this.#running.length;
+    if (at < this.#wake.length) this.#wake[at] = this.#eventLoop;
   }
 
   /** True when a buffer was taken. */
@@ -240,6 +321,11 @@ export class DeviceLoop {
   }
 
   #kicked(kick: number): void {
+    if (this.#eventLoop === -2) {
+      // It has just told of this kick.
+      this.#eventLoop = eventLoopOf(kick) ?? -1;
+      this.#placeEventLoop();
+    }
     drainEventfd(kick);
     this.turn();
   }
@@ -250,6 +336,7 @@ export class DeviceLoop {
     this.#running.slice(0, this.#wake.length).forEach(({ kick }, at) => {
       this.#wake[at] = kick;
     });
+    this.#placeEventLoop();
   }
 
   #idle(condition: () => boolean): Promise<void> {
