@@ -6,8 +6,11 @@ import { trimMemory } from './trim-memory.ts';
 
 /** The listening socket of the control channel. */
 const LISTENER = 3;
-/** From the start, and from the arrival of the device, to when what only that needed is given back, in ms. */
-const SETTLED_MS = 1_500;
+/**
+ * From the start, and from the arrival of the device, to when what only that needed is given back, in ms. A guest that boots
+ * meanwhile is not disturbed.
+ */
+const SETTLED_MS = 2_200;
 
 /** @param compiled the device that is compiled into the program, if one is */
 export function runDeviceHost(load: DeviceLoader, compiled?: CompiledDevice): void {
