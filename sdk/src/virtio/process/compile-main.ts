@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { extname, isAbsolute, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { InlineConfig, Plugin } from 'vite';
@@ -19,6 +20,9 @@ const MODULE_LOADER = pathToFileURL(join(import.meta.dirname, `device-module${EX
 const STAMP_LENGTH = 16;
 /** Placeholder of that name in the program itself. */
 const STAMP = '__RUNTIME_HOST_STAMP__';
+
+/** koffi spends 5 ms on finding its native half, which is all that we use of it. */
+const NATIVE = nativeKoffi();
 
 const vite = await import('vite');
 for (const job of JSON.parse(process.argv[2] ?? '[]') as readonly CompileJob[]) await compile(job);
@@ -117,14 +121,22 @@ function programPlugin(file: string, inputs: Set<string>): Plugin {
     transform(code, id) {
       if (!isAbsolute(id)) return null;
       inputs.add(id);
+      if (NATIVE !== undefined) inputs.add(NATIVE);
       if (!code.includes('import.meta.')) return null;
       // As if it were where it came from: what it finds by its own place is not in the program.
       return code
         .replaceAll('import.meta.url', text(pathToFileURL(id).href))
         .replaceAll('import.meta.dirname', text(join(id, '..')))
-        .replaceAll('import.meta.filename', text(id));
+        .replaceAll('import.meta.filename', text(id))
+        .replaceAll("('koffi')", `(${text(NATIVE ?? 'koffi')})`);
     },
   };
+}
+
+function nativeKoffi(): string | undefined {
+  const require = createRequire(import.meta.url);
+  require('koffi');
+  return Object.keys(require.cache).find((file) => file.endsWith('.node'));
 }
 
 /** V8 keeps a text of Latin-1 in half the memory, and one that is ASCII is that in UTF-8, too. */

@@ -1,7 +1,6 @@
 // What a process needed only to start is given back: an idle device process should cost little, and there are many.
 
 import { readFileSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
 import { declare } from '../../linux/call.ts';
 import { madvise } from '../../linux/mapping.ts';
 
@@ -33,6 +32,8 @@ export function trimMemory(): void {
 
 function collect(): void {
   const gc = globalThis.gc as ((options: object) => void) | undefined;
+  // Not imported: it would be loaded when the device should be.
+  const { setFlagsFromString } = process.getBuiltinModule('node:v8');
   for (const flag of THOROUGH) setFlagsFromString(flag);
   for (let i = 0; i < COLLECTIONS; i++) gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
   for (const flag of USUAL) setFlagsFromString(flag);

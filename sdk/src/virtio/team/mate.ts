@@ -1,7 +1,7 @@
 // The first thread's handle on another one.
 
 import { extname, join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { fromErrorRecord } from '@runtime/core/errors';
 import type { FromMate, MateEvent, MateMethod, MateMethods, MateStart } from './team-messages.ts';
 
@@ -22,7 +22,9 @@ export class Mate {
   #ended = false;
 
   private constructor(onEvent: (event: MateEvent) => void, onDeath: (error: Error) => void) {
-    this.#worker = new Worker(PROGRAM, {
+    // Not imported: most device processes have one thread.
+    const threads = process.getBuiltinModule('node:worker_threads');
+    this.#worker = new threads.Worker(PROGRAM, {
       resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
       // It closes copies of descriptors that it was handed by number.
       trackUnmanagedFds: false,
