@@ -1,5 +1,5 @@
 // Two guests of one kind, side by side: one whose devices are ours, booted as `runtime vm start` does it, and one whose
-// devices are QEMU's own, with the same kernel, board, CPU and memory.
+// devices are QEMU's own, with the same kernel, board, CPU (which keeps its memory barriers for either's sake) and memory.
 
 import { Guest } from '../test/fixtures/guest/guest.ts';
 import { PlainQemu } from '../test/fixtures/guest/plain-qemu.ts';
@@ -54,7 +54,7 @@ async function bootPeer(parts: AsyncDisposableStack, options: readonly string[])
   const { kernel, initrd, params, root } = await ensureTestGuest();
   const plain = parts.use(
     new PlainQemu({
-      ...{ kernel, initrd, params, memoryMiB: MEMORY_MIB },
+      ...{ kernel, initrd, params, memoryMiB: MEMORY_MIB, maxCpus: 2 },
       options: [...qemuDisk('root', root, 'threads', 'read-only'), ...options],
     }),
   );
