@@ -3,7 +3,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectUnix, listenUnix, socketPair } from '@runtime/sdk/linux';
 import { type DriverOptions, VhostUserFrontEnd } from '@runtime/sdk/testing';
@@ -63,8 +63,8 @@ export async function startStorageDaemon(image: string, folder: string, aio: Aio
   const child = spawn('qemu-storage-daemon', ['--blockdev', blockdev, '--export', `type=vhost-user-blk,${server}`], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
-  await Promise.race([appeared(path), once(child, 'spawn').then(() => failed(child))]);
-  const frontEnd = await VhostUserFrontEnd.connect(connectUnix(path), { memory: GUEST_BYTES, queues: QUEUES });
+  const socket = await Promise.race([answering(path), once(child, 'spawn').then(() => failed(child))]);
+  const frontEnd = await VhostUserFrontEnd.connect(socket, { memory: GUEST_BYTES, queues: QUEUES });
   return {
     frontEnd,
     async [Symbol.asyncDispose]() {
@@ -84,10 +84,15 @@ async function failed(child: ChildProcess): Promise<never> {
   throw new Error(`qemu-storage-daemon ended with exit code ${child.exitCode}`);
 }
 
-async function appeared(path: string): Promise<void> {
+/** The socket is there a moment before anybody listens on it. */
+async function answering(path: string): Promise<number> {
   const until = performance.now() + START_MS;
-  while (!existsSync(path)) {
-    if (performance.now() > until) throw new Error(`nothing listens on ${path}`);
+  for (;;) {
+    try {
+      return connectUnix(path);
+    } catch (e) {
+      if (performance.now() > until) throw e;
+    }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
