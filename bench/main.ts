@@ -1,6 +1,6 @@
 // npm run bench -- [name…] [--json] [--write]
 // Every file of bench/cases is a list of benchmarks; a name selects those that contain it. --write puts the table of a
-// whole run into docs/performance.md.
+// whole run into docs/performance.md; with names it replaces their rows, if the others are of the same day and machine.
 
 import { fork } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Benchmark, Result } from './benchmark.ts';
-import { headLine, machine, replaceTable, resultLine, toMarkdown } from './report.ts';
+import { headLine, isOf, machine, replaceRows, replaceTable, resultLine, toMarkdown } from './report.ts';
 
 const FOLDER = import.meta.dirname;
 const PAGE = join(FOLDER, '../docs/performance.md');
@@ -27,9 +27,11 @@ async function main(): Promise<void> {
     allowPositionals: true,
     options: { json: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } },
   });
-  if (values.write && positionals.length > 0) {
-    // Rows of different days would be read as one measurement.
-    fail('--write takes the whole table; leave the names out');
+  const today = new Date().toISOString().slice(0, 10);
+  const page = readFileSync(PAGE, 'utf8');
+  if (values.write && positionals.length > 0 && !isOf(page, today)) {
+    // They would be read as one measurement.
+    fail('the other rows are of another day or machine; leave the names out');
   }
   const found = await findBenchmarks();
   const chosen = found.filter(
@@ -44,10 +46,9 @@ async function main(): Promise<void> {
     if (!values.json) console.log(resultLine(result));
   }
   if (values.json) console.log(JSON.stringify({ machine: machine(), results }, undefined, 2));
-  if (values.write) {
-    const today = new Date().toISOString().slice(0, 10);
-    writeFileSync(PAGE, replaceTable(readFileSync(PAGE, 'utf8'), toMarkdown(results, today)));
-  }
+  if (!values.write) return;
+  const written = positionals.length > 0 ? replaceRows(page, results) : replaceTable(page, toMarkdown(results, today));
+  writeFileSync(PAGE, written);
 }
 
 async function findBenchmarks(): Promise<readonly Found[]> {

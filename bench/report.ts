@@ -106,18 +106,21 @@ export function resultLine(result: Result): string {
   return line(row(result), WIDTHS);
 }
 
+const measuredOn = (date: string): string => `Measured on ${date}: ${machine()}.`;
+
+function markdownRow(result: Result): string {
+  const [, ...cells] = row(result);
+  return `| ${result.title} | ${cells.join(' | ')} |`;
+}
+
 export function toMarkdown(results: readonly Result[], date: string): string {
   const [, ...columns] = COLUMNS;
-  const lines = results.map((result) => {
-    const [, ...cells] = row(result);
-    return `| ${result.title} | ${cells.join(' | ')} |`;
-  });
   return [
-    `Measured on ${date}: ${machine()}.`,
+    measuredOn(date),
     '',
     `| what | ${columns.join(' | ')} |`,
     `|---|${columns.map(() => '---').join('|')}|`,
-    ...lines,
+    ...results.map(markdownRow),
   ].join('\n');
 }
 
@@ -130,4 +133,18 @@ export function replaceTable(page: string, table: string): string {
   const to = page.indexOf(END);
   if (from === -1 || to < from) throw new Error(`the page has no "${BEGIN}" … "${END}"`);
   return `${page.slice(0, from + BEGIN.length)}\n\n${table}\n\n${page.slice(to)}`;
+}
+
+/** Whether the table of the page was measured on this day and machine. */
+export const isOf = (page: string, date: string): boolean => page.includes(`\n${measuredOn(date)}\n`);
+
+/** Puts single rows into the table of the page. @throws Error when it has no row of that title */
+export function replaceRows(page: string, results: readonly Result[]): string {
+  const lines = page.split('\n');
+  for (const result of results) {
+    const at = lines.findIndex((text) => text.startsWith(`| ${result.title} | `));
+    if (at === -1) throw new Error(`the page has no row "${result.title}"; write the whole table`);
+    lines[at] = markdownRow(result);
+  }
+  return lines.join('\n');
 }
