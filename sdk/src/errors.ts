@@ -211,6 +211,50 @@ export const sdkErrorTable = {
     grpc: failedPrecondition,
   },
 
+  // Images: kernels, initial file systems and root file systems made of Debian packages
+  SDK_ERR_IMAGE_TOOL: {
+    message: '{tool} is needed for {what}, and is not there',
+    remedy: 'Install it: apt-get install {package}',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_IMAGE_COMMAND: {
+    message: '{command} failed while making {what}: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_IMAGE_MIRROR: {
+    message: 'no Debian mirror is known: {why}',
+    remedy: 'Name one in /etc/apt/sources.list.d/, or give a VM a kernel and an initial file system of its own.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_IMAGE_PACKAGE: {
+    message: 'package {package} of Debian {suite} was not got: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_IMAGE_KERNEL: {
+    message: '{file} is no kernel that can be booted: {why}',
+    remedy: "Give a bzImage (x86 boot protocol 2.08 or later) or an ELF file of the machine's architecture.",
+    grpc: invalidArgument,
+  },
+  SDK_ERR_IMAGE_MODULE: {
+    message: 'kernel {release} has no module {module}, which {by} needs',
+    remedy: 'Leave it out, or use a kernel which has it.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_IMAGE_FORMAT: {
+    message: '{file} is not what it should be: {why}',
+    remedy: 'Remove it; it is made anew when it is next needed.',
+    grpc: failedPrecondition,
+  },
+
+  // Protocol buffers
+  SDK_ERR_PROTOBUF: {
+    message: 'that is no such message: {why}',
+    remedy: 'Whoever sent it speaks another protocol, or another version of it.',
+    grpc: invalidArgument,
+  },
+
   // The test kit
   SDK_ERR_TEST_PROBLEMS: {
     message: 'the test passed over problems: {problems}',

@@ -3,9 +3,9 @@
 
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { imageCache } from '@runtime/sdk/image';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { imageCache } from '../../plugins/vmm/src/image/cache.ts';
-import { ensureDefaultGuest } from '../../plugins/vmm/src/image/default-guest.ts';
+import { ensureDefaultGuest } from '../../plugins/vmm/src/guest/default-guest.ts';
 import { type Program, Stranger } from './stranger.ts';
 
 const why = lacking();

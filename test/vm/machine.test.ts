@@ -9,7 +9,7 @@ import { definePlugin } from '@runtime/sdk';
 import { createTestRuntime, recordEvents, type TestRuntime } from '@runtime/sdk/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { admitStart, beforeStart, type VmDescription, type Vms, vms } from '../../plugins/vmm/src/contract.ts';
-import { ensureDefaultGuest } from '../../plugins/vmm/src/image/index.ts';
+import { ensureDefaultGuest } from '../../plugins/vmm/src/guest/default-guest.ts';
 import vmm from '../../plugins/vmm/src/index.ts';
 import { lacking } from './lab.ts';
 

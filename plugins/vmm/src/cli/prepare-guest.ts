@@ -1,7 +1,7 @@
 // The default guest, before a VM is started with it: the first time, packages are downloaded, which is to be seen.
 
 import type { CommandIo } from '@runtime/sdk';
-import { ensureDefaultGuest } from '../image/index.ts';
+import { ensureDefaultGuest } from '../guest/default-guest.ts';
 
 export async function prepareGuest(io: CommandIo): Promise<void> {
   let told: Promise<void> = Promise.resolve();

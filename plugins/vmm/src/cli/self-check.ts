@@ -1,6 +1,6 @@
 // What the default guest says when it checks its devices: lines `check <name> ok|failed|absent <detail>`.
 
-import { CHECK_PREFIX } from '../image/index.ts';
+import { CHECK_PREFIX } from '../guest/guest-init.ts';
 
 export interface CheckLine {
   readonly check: string;

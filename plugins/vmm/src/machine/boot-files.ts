@@ -1,7 +1,8 @@
 // What a guest is booted with: what its description says, or the default guest.
 
+import { bootableKernel } from '@runtime/sdk/image';
 import type { VmPlan } from '../description/resolve.ts';
-import { bootableKernel, ensureDefaultGuest } from '../image/index.ts';
+import { ensureDefaultGuest } from '../guest/default-guest.ts';
 import type { BootFiles } from '../vms/assemble.ts';
 
 /**
@@ -10,7 +11,7 @@ import type { BootFiles } from '../vms/assemble.ts';
  */
 const BASE_PARAMS = 'console=ttyS0 panic=-1 tsc=reliable';
 
-/** @throws VMM_ERR_IMAGE_… */
+/** @throws SDK_ERR_IMAGE_… */
 export async function bootFiles(plan: Pick<VmPlan, 'kernel' | 'initrd' | 'params'>): Promise<BootFiles> {
   const join = (base: string): string => [base, plan.params].filter((part) => part !== '').join(' ');
   if (plan.kernel === undefined) {

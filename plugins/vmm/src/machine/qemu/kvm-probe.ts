@@ -5,8 +5,8 @@ import { accessSync, constants, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type Logger, type ProcessSupervisor, sleep, systemClock } from '@runtime/sdk';
+import { imageCache, writeWhole } from '@runtime/sdk/image';
 import { z } from 'zod';
-import { imageCache, writeWhole } from '../../image/cache.ts';
 import { PROBE_EXIT, PROBE_INSTRUCTIONS, probeArguments, probeRom } from './probe-guest.ts';
 
 export interface KvmProbeOptions {

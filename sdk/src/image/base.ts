@@ -38,7 +38,7 @@ const RECIPE = 1;
 
 /**
  * Makes it, or finds it in the cache in a few milliseconds. At first it downloads some 115 MB.
- * @throws VMM_ERR_IMAGE_… saying what is lacking
+ * @throws SDK_ERR_IMAGE_… saying what is lacking
  */
 export async function ensureBase(options: BaseOptions = {}): Promise<GuestBase> {
   const { flavour = 'generic', onProgress = () => {}, refresh = false } = options;

@@ -35,7 +35,7 @@ const COMPLAINT_BYTES = 4096;
 
 /**
  * Runs a command in the C locale and gives its standard output.
- * @throws VMM_ERR_IMAGE_TOOL when it is not installed, VMM_ERR_IMAGE_COMMAND when it fails
+ * @throws SDK_ERR_IMAGE_TOOL when it is not installed, SDK_ERR_IMAGE_COMMAND when it fails
  */
 export async function run(tool: Tool, args: readonly string[], options: RunOptions): Promise<Buffer> {
   const limit = options.limit ?? 256 * 1024 * 1024;
@@ -64,7 +64,7 @@ export async function run(tool: Tool, args: readonly string[], options: RunOptio
   child.stdin.on('error', () => {});
   child.stdin.end(options.input);
   const failed = (why: string, cause?: unknown) =>
-    errors.VMM_ERR_IMAGE_COMMAND({
+    errors.SDK_ERR_IMAGE_COMMAND({
       details: {
         command: tool,
         what: options.what,
@@ -76,7 +76,7 @@ export async function run(tool: Tool, args: readonly string[], options: RunOptio
   return new Promise((resolve, reject) => {
     child.once('error', (e: NodeJS.ErrnoException) => {
       if (e.code !== 'ENOENT') return reject(failed(e.message, e));
-      reject(errors.VMM_ERR_IMAGE_TOOL({ details: { tool, what: options.what, package: PACKAGE_OF[tool] } }));
+      reject(errors.SDK_ERR_IMAGE_TOOL({ details: { tool, what: options.what, package: PACKAGE_OF[tool] } }));
     });
     child.once('close', (code, killedBy) => {
       if (code === 0) return resolve(Buffer.concat(output));

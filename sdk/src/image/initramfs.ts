@@ -61,12 +61,12 @@ const LIBRARIES_MAX = 500;
 /**
  * Programs, by their paths in a folder of unpacked packages, with their libraries and dynamic loader. Libraries which a
  * program opens by itself while it runs are not found.
- * @throws VMM_ERR_IMAGE_FORMAT when a program or a library of it is not there
+ * @throws SDK_ERR_IMAGE_FORMAT when a program or a library of it is not there
  */
 export function collectPrograms(root: string, programs: readonly string[]): Record<string, CpioEntry> {
   const out: Record<string, CpioEntry> = {};
   const folders = libraryFolders(root);
-  const lacking = (file: string, why: string) => errors.VMM_ERR_IMAGE_FORMAT({ details: { file, why } });
+  const lacking = (file: string, why: string) => errors.SDK_ERR_IMAGE_FORMAT({ details: { file, why } });
   const queue = programs.map((path) => path.replace(/^\/+/, ''));
   for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
     if (path in out) continue;

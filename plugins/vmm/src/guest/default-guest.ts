@@ -2,11 +2,19 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BaseOptions, ensureBase, type GuestBase, guestModules } from './base.ts';
-import { ensureMade, hashOf, imageCache } from './cache.ts';
+import {
+  type BaseOptions,
+  buildInitramfs,
+  collectPrograms,
+  ensureBase,
+  ensureMade,
+  type GuestBase,
+  guestModules,
+  hashOf,
+  imageCache,
+  type KernelFlavour,
+} from '@runtime/sdk/image';
 import { CHECK_SCRIPT, GUEST_INIT, POWER_SCRIPT, PROFILE, UDHCPC_SCRIPT } from './guest-init.ts';
-import { buildInitramfs, collectPrograms } from './initramfs.ts';
-import type { KernelFlavour } from './kernel.ts';
 
 export interface DefaultGuest {
   /** Path of a kernel QEMU boots directly. */
@@ -46,7 +54,7 @@ const PROGRAMS = ['/usr/bin/socat'];
 
 /**
  * Makes it, or finds it in the cache, which takes a few milliseconds and no network.
- * @throws VMM_ERR_IMAGE_… saying what is lacking
+ * @throws SDK_ERR_IMAGE_… saying what is lacking
  */
 export async function ensureDefaultGuest(options: BaseOptions = {}): Promise<DefaultGuest> {
   const base = await ensureBase(options);

@@ -40,7 +40,7 @@ export async function resolveKernel(archive: Archive, flavour: KernelFlavour = '
   const name = (await archive.depends(meta)).find((one) => /^linux-image-\d/.test(one));
   if (name === undefined) {
     const details = { package: meta, suite: archive.suite, why: 'it depends on no kernel', hint: 'Try again later.' };
-    throw errors.VMM_ERR_IMAGE_PACKAGE({ details });
+    throw errors.SDK_ERR_IMAGE_PACKAGE({ details });
   }
   const [found] = await archive.pick([name]);
   return found as DebianPackage;
@@ -80,7 +80,7 @@ function kernelFolder(kernel: DebianPackage): string {
 function only(folder: string, { name }: DebianPackage): string {
   const [release, ...others] = readdirSync(folder);
   if (release !== undefined && others.length === 0) return release;
-  throw errors.VMM_ERR_IMAGE_FORMAT({ details: { file: name, why: 'it has not the modules of one kernel' } });
+  throw errors.SDK_ERR_IMAGE_FORMAT({ details: { file: name, why: 'it has not the modules of one kernel' } });
 }
 
 /** The ELF file in a bzImage, when it can be started without its stub. */
@@ -94,7 +94,7 @@ async function directKernel(file: string): Promise<Buffer | undefined> {
 /**
  * For a kernel that was given by its user: a file which QEMU boots without unpacking it in the guest. The file itself
  * when it is one already, or when the kernel can only be entered through its stub.
- * @throws VMM_ERR_IMAGE_KERNEL when it is neither a bzImage nor an ELF file
+ * @throws SDK_ERR_IMAGE_KERNEL when it is neither a bzImage nor an ELF file
  */
 export async function bootableKernel(file: string): Promise<string> {
   if (process.arch !== 'x64') return file;

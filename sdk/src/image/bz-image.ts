@@ -60,19 +60,19 @@ export function parseBzImage(image: Buffer): Payload | string {
  * The ELF file of a kernel, given that file or a bzImage.
  * @param file how it is called in an error
  * @param limit most bytes it may unpack to
- * @throws VMM_ERR_IMAGE_KERNEL for what is neither; VMM_ERR_IMAGE_TOOL for one in xz, lz4 or bzip2 without that command
+ * @throws SDK_ERR_IMAGE_KERNEL for what is neither; SDK_ERR_IMAGE_TOOL for one in xz, lz4 or bzip2 without that command
  */
 export async function uncompressKernel(image: Buffer, file: string, limit = KERNEL_MAX_BYTES): Promise<Buffer> {
   if (isElf(image)) return image;
   const payload = parseBzImage(image);
-  if (typeof payload === 'string') throw errors.VMM_ERR_IMAGE_KERNEL({ details: { file, why: payload } });
+  if (typeof payload === 'string') throw errors.SDK_ERR_IMAGE_KERNEL({ details: { file, why: payload } });
   const refuse = (why: string, cause?: unknown) =>
-    errors.VMM_ERR_IMAGE_KERNEL({ details: { file, why }, ...(cause === undefined ? {} : { cause }) });
+    errors.SDK_ERR_IMAGE_KERNEL({ details: { file, why }, ...(cause === undefined ? {} : { cause }) });
   let kernel: Buffer;
   try {
     kernel = await unpack(payload, limit);
   } catch (e) {
-    if ((e as { code?: string }).code === 'VMM_ERR_IMAGE_TOOL') throw e;
+    if ((e as { code?: string }).code === 'SDK_ERR_IMAGE_TOOL') throw e;
     throw refuse(`the kernel in it does not unpack (${payload.format}): ${(e as Error).message}`, e);
   }
   if (!isElf(kernel)) throw refuse('what it unpacks to is no ELF file of 64 bits');

@@ -76,9 +76,9 @@ testWithKeyring(
     expect(log()).toEqual(['update', 'download']);
     await Archive.open({ mirrors: MIRRORS, refresh: true });
     expect(log()).toEqual(['update', 'download', 'update']);
-    await expect(archive.pick(['gone'])).rejects.toMatchObject({ code: 'VMM_ERR_IMAGE_PACKAGE' });
+    await expect(archive.pick(['gone'])).rejects.toMatchObject({ code: 'SDK_ERR_IMAGE_PACKAGE' });
     // Names of files are made of it.
-    await expect(archive.pick(['odd'])).rejects.toMatchObject({ code: 'VMM_ERR_IMAGE_PACKAGE' });
+    await expect(archive.pick(['odd'])).rejects.toMatchObject({ code: 'SDK_ERR_IMAGE_PACKAGE' });
   },
 );
 
@@ -88,7 +88,7 @@ testWithKeyring(
     const working = readFileSync(join(folder, 'bin/apt-get'), 'utf8').replace('#!/bin/sh\n', '');
     put('apt-get', 'echo "E: Could not resolve" >&2; exit 100');
     await expect(Archive.open({ mirrors: MIRRORS })).rejects.toMatchObject({
-      code: 'VMM_ERR_IMAGE_PACKAGE',
+      code: 'SDK_ERR_IMAGE_PACKAGE',
       message: expect.stringContaining('E: Could not resolve'),
     });
     put('apt-get', working);
@@ -104,7 +104,7 @@ test('a command that is not installed is told with its package', async () => {
   vi.stubEnv('PATH', join(folder, 'none'));
   // Not one that lies in sbin, which is always looked at.
   await expect(run('lz4', ['-dc'], { what: 'a test' })).rejects.toMatchObject({
-    code: 'VMM_ERR_IMAGE_TOOL',
+    code: 'SDK_ERR_IMAGE_TOOL',
     message: 'lz4 is needed for a test, and is not there',
     remedy: 'Install it: apt-get install lz4',
   });

@@ -57,7 +57,7 @@ interface Lock {
 
 /**
  * The path of an erofs image, made or found in the cache. Mount it below an overlay.
- * @throws VMM_ERR_IMAGE_…
+ * @throws SDK_ERR_IMAGE_…
  */
 export async function ensureRootfs({
   packages,

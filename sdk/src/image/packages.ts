@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isRuntimeError } from '@runtime/sdk';
+import { isRuntimeError } from '@runtime/core/errors';
 import { errors } from '../errors.ts';
 import { debianMirrors, type Mirrors, readAptSources } from './apt-sources.ts';
 import { ensureMade, hashOf, imageCache, type OnProgress, temporaryBeside } from './cache.ts';
@@ -63,7 +63,7 @@ export class Archive {
 
   /**
    * With the newest index; an old one when no mirror can be reached.
-   * @throws VMM_ERR_IMAGE_MIRROR, VMM_ERR_IMAGE_TOOL, VMM_ERR_IMAGE_PACKAGE
+   * @throws SDK_ERR_IMAGE_MIRROR, SDK_ERR_IMAGE_TOOL, SDK_ERR_IMAGE_PACKAGE
    */
   static async open(options: ArchiveOptions = {}): Promise<Archive> {
     const suite = options.suite ?? GUEST_SUITE;
@@ -81,7 +81,7 @@ export class Archive {
       for (const { folder: old } of known.slice(1)) rmSync(old, { recursive: true, force: true });
       return new Archive(suite, folder, progress);
     } catch (e) {
-      if (newest === undefined || isRuntimeError(e, 'VMM_ERR_IMAGE_TOOL')) throw e;
+      if (newest === undefined || isRuntimeError(e, 'SDK_ERR_IMAGE_TOOL')) throw e;
       progress({ what: `Using the package index of ${new Date(newest.at).toISOString()}: no mirror could be reached` });
       return new Archive(suite, newest.folder, progress);
     }
@@ -188,13 +188,13 @@ export class Archive {
         ...(cwd === undefined ? {} : { cwd }),
       });
     } catch (e) {
-      if (!isRuntimeError(e, 'VMM_ERR_IMAGE_COMMAND')) throw e;
+      if (!isRuntimeError(e, 'SDK_ERR_IMAGE_COMMAND')) throw e;
       throw this.#failed(names.join(' ').slice(0, 200), String(e.details.why), e);
     }
   }
 
   #failed(name: string, why: string, cause?: unknown) {
-    return errors.VMM_ERR_IMAGE_PACKAGE({
+    return errors.SDK_ERR_IMAGE_PACKAGE({
       details: { package: name, suite: this.suite, why, hint: 'Check the network and the mirror; then try again.' },
       ...(cause === undefined ? {} : { cause }),
     });
@@ -215,7 +215,7 @@ function indexes(root: string): { at: number; folder: string }[] {
 async function fetchIndex(root: string, suite: string, mirrors: Mirrors): Promise<string> {
   if (!existsSync(KEYRING)) {
     const details = { tool: KEYRING, what: 'checking Debian packages', package: 'debian-archive-keyring' };
-    throw errors.VMM_ERR_IMAGE_TOOL({ details });
+    throw errors.SDK_ERR_IMAGE_TOOL({ details });
   }
   let problem: unknown;
   for (const mirror of mirrors.archive) {
@@ -245,12 +245,12 @@ async function fetchIndex(root: string, suite: string, mirrors: Mirrors): Promis
         }
       });
     } catch (e) {
-      if (!isRuntimeError(e, 'VMM_ERR_IMAGE_COMMAND')) throw e;
+      if (!isRuntimeError(e, 'SDK_ERR_IMAGE_COMMAND')) throw e;
       problem = e;
     }
   }
   const why = isRuntimeError(problem) ? String(problem.details.why) : String(problem);
-  throw errors.VMM_ERR_IMAGE_PACKAGE({
+  throw errors.SDK_ERR_IMAGE_PACKAGE({
     details: { package: 'index', suite, why, hint: 'Check the network and the mirrors of apt; then try again.' },
     cause: problem,
   });

@@ -63,7 +63,7 @@ test.each<[string, Buffer, RegExp]>([
   ['a payload that is no kernel', bzImage(gzipSync(Buffer.alloc(1000))), /no ELF file/],
 ])('%s is refused, saying why', async (_, image, why) => {
   await expect(uncompressKernel(image, 'image')).rejects.toMatchObject({
-    code: 'VMM_ERR_IMAGE_KERNEL',
+    code: 'SDK_ERR_IMAGE_KERNEL',
     message: expect.stringMatching(why),
   });
 });
@@ -71,7 +71,7 @@ test.each<[string, Buffer, RegExp]>([
 test('a payload that unpacks to more than a kernel may have ends early', async () => {
   const bomb = gzipSync(Buffer.alloc(4_000_001));
   await expect(uncompressKernel(bzImage(bomb), 'bomb', 4_000_000)).rejects.toMatchObject({
-    code: 'VMM_ERR_IMAGE_KERNEL',
+    code: 'SDK_ERR_IMAGE_KERNEL',
   });
 });
 

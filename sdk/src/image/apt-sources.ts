@@ -104,7 +104,7 @@ const RELEASES = new Set(
 /**
  * The mirrors of Debian among sources. Vendors use Debian's code names as well, so what is signed by a key of theirs
  * is left out, and what is explicitly signed by Debian's comes first; apt checks signatures in any case.
- * @throws VMM_ERR_IMAGE_MIRROR when there is none
+ * @throws SDK_ERR_IMAGE_MIRROR when there is none
  */
 export function debianMirrors(sources: readonly AptSource[]): Mirrors {
   const archive = { sure: new Set<string>(), maybe: new Set<string>() };
@@ -123,7 +123,7 @@ export function debianMirrors(sources: readonly AptSource[]): Mirrors {
   const inOrder = ({ sure, maybe }: typeof archive): string[] => [...new Set([...sure, ...maybe])];
   if (archive.sure.size + archive.maybe.size === 0) {
     const why = sources.length === 0 ? 'apt has no sources' : 'none of the sources of apt is one of Debian, with main';
-    throw errors.VMM_ERR_IMAGE_MIRROR({ details: { why } });
+    throw errors.SDK_ERR_IMAGE_MIRROR({ details: { why } });
   }
   return { archive: inOrder(archive), security: inOrder(security) };
 }

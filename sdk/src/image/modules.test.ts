@@ -51,7 +51,7 @@ test('each comes after what it needs, once, and in the order that was asked for'
 test('a module that the kernel has not is told with who needs it', async () => {
   put('a.ko', makeModule('depends=gone'));
   await expect(collectModules({ folder, release: '6.1' }, ['a'])).rejects.toMatchObject({
-    code: 'VMM_ERR_IMAGE_MODULE',
+    code: 'SDK_ERR_IMAGE_MODULE',
     message: 'kernel 6.1 has no module gone, which a needs',
   });
   await expect(collectModules({ folder, release: '6.1' }, ['b'])).rejects.toThrow(

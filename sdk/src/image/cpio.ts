@@ -41,7 +41,7 @@ const align4 = (n: number): number => (n + 3) & ~3;
 /**
  * Folders above an entry are made when they are not given.
  * @param entries by path, with or without a leading slash
- * @throws VMM_ERR_IMAGE_FORMAT for a path the kernel would refuse or misread
+ * @throws SDK_ERR_IMAGE_FORMAT for a path the kernel would refuse or misread
  */
 export function writeCpio(entries: Readonly<Record<string, CpioEntry>>): Buffer {
   const records = new Map<string, Item>();
@@ -95,7 +95,7 @@ function check(path: string, parts: readonly string[]): void {
   const bad = parts.length === 0 || parts.some((part) => part === '.' || part === '..') || path.includes('\0');
   if (!bad && Buffer.byteLength(path) < NAME_MAX_BYTES) return;
   const why = bad ? 'it must name something below the root' : `it is longer than ${NAME_MAX_BYTES - 1} bytes`;
-  throw errors.VMM_ERR_IMAGE_FORMAT({ details: { file: `path ${JSON.stringify(path.slice(0, 200))}`, why } });
+  throw errors.SDK_ERR_IMAGE_FORMAT({ details: { file: `path ${JSON.stringify(path.slice(0, 200))}`, why } });
 }
 
 const folder = (name: string): Item => record(name, {});
@@ -113,7 +113,7 @@ function record(name: string, { mode, content, link, device }: CpioEntry): Item 
   if (content === undefined) return make(S_IFDIR, 0o755);
   const body = typeof content === 'string' ? Buffer.from(content) : content;
   if (body.length > 0xffff_ffff) {
-    throw errors.VMM_ERR_IMAGE_FORMAT({ details: { file: name, why: 'a file of 4 GiB or more does not fit in cpio' } });
+    throw errors.SDK_ERR_IMAGE_FORMAT({ details: { file: name, why: 'a file of 4 GiB or more does not fit in cpio' } });
   }
   return make(S_IFREG, 0o644, body);
 }

@@ -78,7 +78,7 @@ export interface ModuleTree {
 /**
  * The modules of these names with all that they need, uncompressed, in the order in which they are inserted. What is
  * built into the kernel is left out.
- * @throws VMM_ERR_IMAGE_MODULE for one which the kernel has in no form
+ * @throws SDK_ERR_IMAGE_MODULE for one which the kernel has in no form
  */
 export async function collectModules(tree: ModuleTree, wanted: readonly string[]): Promise<Module[]> {
   const files = findModules(tree.folder);
@@ -89,14 +89,14 @@ export async function collectModules(tree: ModuleTree, wanted: readonly string[]
     const file = files.get(name);
     if (file === undefined) {
       if (builtIn.has(name) || soft.has(name)) return undefined;
-      throw errors.VMM_ERR_IMAGE_MODULE({
+      throw errors.SDK_ERR_IMAGE_MODULE({
         details: { release: tree.release, module: name, by: by ?? 'this initial file system' },
       });
     }
     const module = await unpackModule(file);
     const info = parseModinfo(module);
     if (info === undefined) {
-      throw errors.VMM_ERR_IMAGE_FORMAT({ details: { file, why: 'it is no kernel module' } });
+      throw errors.SDK_ERR_IMAGE_FORMAT({ details: { file, why: 'it is no kernel module' } });
     }
     bytes.set(name, module);
     // Of an algorithm, such as crc32c, the plain implementation is enough; the faster ones take its name as well.
