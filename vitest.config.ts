@@ -11,7 +11,7 @@ export default defineConfig({
     execArgv: ['--conditions=@runtime/source', '--expose-gc'],
     include: [
       '{core,sdk}/src/**/*.test.ts',
-      'plugins/*/src/**/*.test.ts',
+      'plugins/*/{src,guest}/**/*.test.ts',
       'test/**/*.test.ts',
       'examples/**/*.test.ts',
     ],

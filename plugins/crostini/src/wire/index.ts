@@ -1,0 +1,23 @@
+// The messages of ChromeOS' virtual machines.
+
+import { Protobuf } from '@runtime/sdk/protobuf';
+import { conciergeTable } from './concierge.ts';
+import { vmGuestTable } from './vm-guest.ts';
+import { vmHostTable } from './vm-host.ts';
+import { vshTable } from './vsh.ts';
+
+/** Between a guest and its host: maitred, the listeners of the host, and vsh. */
+interface GuestTable {
+  readonly messages: typeof vmGuestTable.messages & typeof vmHostTable.messages & typeof vshTable.messages;
+  readonly enums: typeof vmGuestTable.enums & typeof vmHostTable.enums & typeof vshTable.enums;
+  readonly services: typeof vmGuestTable.services & typeof vmHostTable.services;
+}
+
+export const guestWire: Protobuf<GuestTable> = new Protobuf({
+  messages: { ...vmGuestTable.messages, ...vmHostTable.messages, ...vshTable.messages },
+  enums: { ...vmGuestTable.enums, ...vmHostTable.enums, ...vshTable.enums },
+  services: { ...vmGuestTable.services, ...vmHostTable.services },
+});
+
+/** On the D-Bus. */
+export const conciergeWire: Protobuf<typeof conciergeTable> = new Protobuf(conciergeTable);
