@@ -36,6 +36,6 @@ export function streamOfFd(fd: number): Socket {
   const result = handle.open(fd);
   if (result !== 0) throw new Error(`descriptor ${fd} cannot be a stream (${result})`);
   // Whoever has said all may still listen: commands answer after their input has ended.
-  const options = { readable: true, writable: true, allowHalfOpen: true };
-  return new Socket({ ...options, handle } as SocketConstructorOpts);
+  const options: object = { handle, readable: true, writable: true, allowHalfOpen: true };
+  return new Socket(options as SocketConstructorOpts);
 }
