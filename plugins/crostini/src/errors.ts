@@ -2,7 +2,7 @@
 
 import { defineErrors, type ErrorConstructors, type ErrorTable, GrpcStatus } from '@runtime/sdk/errors';
 
-const { failedPrecondition, invalidArgument, notFound, deadlineExceeded } = GrpcStatus;
+const { failedPrecondition, invalidArgument, notFound, deadlineExceeded, dataLoss, unavailable } = GrpcStatus;
 
 export const crostiniErrorTable = {
   // Virtual machines
@@ -32,6 +32,39 @@ export const crostiniErrorTable = {
     remedy: 'Its console may say why: runtime logs {vm}. Without KVM it may need longer: --timeout.',
     grpc: deadlineExceeded,
     retryable: true,
+  },
+  // vsh
+  CROSTINI_ERR_VSH_FRAME: {
+    message: 'a message of vsh cannot be: {why}',
+    remedy: 'What is at the other end does not speak vsh, or the guest is broken: restart the VM.',
+    grpc: dataLoss,
+  },
+  CROSTINI_ERR_VSH_UNREACHABLE: {
+    message: 'nothing answers to vsh at {where}: {why}',
+    remedy: 'The VM may still start, or its vshd has ended: runtime logs.',
+    grpc: unavailable,
+    retryable: true,
+  },
+  CROSTINI_ERR_VSH_REFUSED: {
+    message: 'the guest refused to run the command: {why}',
+    remedy: 'See the user, the working folder and the command.',
+    grpc: failedPrecondition,
+  },
+  CROSTINI_ERR_VSH_LOST: {
+    message: 'the connection to the command in the guest was lost',
+    remedy: 'The VM has stopped, or its vshd has: runtime list, runtime logs.',
+    grpc: unavailable,
+  },
+  CROSTINI_ERR_VSH_TOO_LONG: {
+    message: 'command, environment and folder take {bytes} bytes; vsh carries {limit}',
+    remedy: 'Put the command into a script, copy it with runtime cp, and run that.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  CROSTINI_ERR_COPY: {
+    message: '{what} was not copied: {why}',
+    remedy: 'runtime cp --help shows how it is used.',
+    grpc: failedPrecondition,
   },
 } as const satisfies ErrorTable;
 

@@ -39,6 +39,7 @@ export {
 export { addSeals, type MemfdOptions, memfdCreate, type Seal, sealsOf } from './memfd.ts';
 export { type OpenBeneathOptions, openBeneath, type Resolve } from './open-beneath.ts';
 export { pidfdGetfd, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
+export { pipe } from './pipe.ts';
 export { onReadable, POLL, pollFds, pollOne, waitReadable } from './poll.ts';
 export { setChildSubreaper, setNoNewPrivileges, setParentDeathSignal } from './prctl.ts';
 export { fillRandom } from './random.ts';
