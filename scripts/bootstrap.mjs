@@ -68,8 +68,8 @@ const DEBIAN_PACKAGES = [
   {
     package: 'erofs-utils',
     command: 'mkfs.erofs',
-    why: 'the Debian guest of the tests',
-    neededBy: ['test', 'bench'],
+    why: 'file systems of Termina and of the Debian guest of the tests',
+    neededBy: ['vm', 'test', 'bench'],
   },
   { package: 'e2fsprogs', command: 'mke2fs', why: 'file systems of the Debian guest', neededBy: ['test', 'bench'] },
   { package: 'iperf3', command: 'iperf3', why: 'tests of the network of guests', neededBy: ['test', 'bench'] },

@@ -11,5 +11,6 @@ export {
 } from './manifest.ts';
 export { checkManifestGraph } from './manifest-graph.ts';
 export { createLoader, type LoaderOptions } from './production-loader.ts';
+export { withProviders } from './providers.ts';
 export type * from './types.ts';
 export { checkPlugin, matchManifest } from './validate.ts';

@@ -13,7 +13,7 @@ import {
   type Runtime,
   TraceRecorder,
 } from '@runtime/core';
-import { createLoader, findPlugin, findPlugins, type Places } from '@runtime/core/loader';
+import { createLoader, findPlugin, findPlugins, type Places, withProviders } from '@runtime/core/loader';
 import { errors } from '../errors.ts';
 import { type LoadedConfig, loadConfig } from './config/layers.ts';
 import type { CliContext } from './context.ts';
@@ -67,7 +67,7 @@ export async function composeApp(context: CliContext, options: AppOptions): Prom
   const places = pluginPlaces(context.env, context.cwd);
   const specs = [...config.plugins, ...(options.more ?? [])];
   if (specs.length === 0) throw errors.SDK_ERR_NO_PLUGINS();
-  const plugins = findPlugins(specs, places);
+  const plugins = withProviders(findPlugins(specs, places), places);
   const log = createLogger({
     level: logLevelOf(loaded, options.quiet === true),
     destination: { write: options.logLine },

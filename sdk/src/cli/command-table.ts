@@ -20,6 +20,8 @@ export interface CliCommand extends CommandSpec {
   /** By name of the argument or option. */
   readonly complete?: Readonly<Record<string, Completion>>;
   readonly load: () => Promise<{ readonly run: CliHandler }>;
+  /** True of a call that a command of the same name means, which a plugin adds. */
+  readonly isForeign?: (call: CliCall) => boolean;
 }
 
 export const COMMAND_GROUPS = ['Run', 'Plugins', 'Look inside', 'Set up'] as const;
@@ -60,8 +62,13 @@ export const CLI_COMMANDS: readonly CliCommand[] = [
   {
     name: 'stop',
     group: 'Run',
-    summary: 'stop the running runtime, and wait until it has',
-    options: { timeout: { type: 'number', default: 60, summary: 'seconds to wait' } },
+    summary: 'stop the running runtime, and wait until it has; or a VM',
+    args: [{ name: 'vm', summary: 'with plugin crostini: this VM, not the runtime', variadic: true }],
+    options: {
+      timeout: { type: 'number', default: 60, summary: 'seconds to wait for the runtime' },
+      all: { type: 'boolean', summary: 'with plugin crostini: all its VMs, not the runtime' },
+    },
+    isForeign: ({ args, options }) => args.length > 0 || options.all === true,
     load: () => import('./commands/stop.ts'),
   },
   {

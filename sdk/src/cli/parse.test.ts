@@ -37,6 +37,22 @@ describe('the command line', () => {
     expect(parsed.kind === 'foreign' && parsed.words).toEqual(['vm', 'run', '--name', 'mine', '-v', '--', '--plugins']);
   });
 
+  it('leaves a call of `stop` that names a VM to the command of the same name which a plugin adds', () => {
+    const words = (...argv: string[]): unknown => {
+      const parsed = parse('--format', 'json', ...argv);
+      expect(parsed).toMatchObject({ globals: { format: 'json' } });
+      return parsed.kind === 'foreign' ? parsed.words : parsed.kind;
+    };
+    expect(words('stop')).toBe('command');
+    expect(words('stop', '--timeout', '5')).toBe('command');
+    expect(words('stop', 'foo')).toEqual(['stop', 'foo']);
+    expect(words('stop', '--timeout', '5', 'foo')).toEqual(['stop', 'foo', '--timeout=5']);
+    expect(words('stop', '--all')).toEqual(['stop', '--all']);
+    expect(() => parse('stop', '--al')).toThrow("unknown option '--al'");
+    const help = parseCommandLine(['--help'], '1', style, [{ name: 'stop', summary: 'twice' }]);
+    expect(help).toMatchObject({ text: expect.not.stringContaining('twice') });
+  });
+
   it('prints help for the whole and for each command, and the version', () => {
     for (const { name, summary } of CLI_COMMANDS) {
       const help = text(...name.split(' '), '--help').replaceAll(/\s+/g, ' ');
@@ -57,7 +73,7 @@ describe('the command line', () => {
     [['plugin', 'info'], "missing required argument 'plugin'"],
     [['plugin', 'lst'], "unknown command 'lst'"],
     [['stop', '--timeout', 'soon'], 'It is not a number'],
-    [['stop', 'now'], 'too many arguments'],
+    [['status', 'now'], 'too many arguments'],
   ])('refuses %j', (argv, why) => {
     expect(() => parse(...argv)).toThrow(
       expect.objectContaining({ code: 'SDK_ERR_USAGE', exit: 2, message: expect.stringContaining(why) }),

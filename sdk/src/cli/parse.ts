@@ -66,11 +66,17 @@ export function parseCommandLine(
     addOptions(target, GLOBAL_OPTIONS, { hidden: true, except: Object.keys(command.options ?? {}) });
     target.action(() => {
       const call = callOf(target, command);
-      result = { kind: 'command', command, call, globals: globalValues([program.opts(), target.opts()]) };
+      const globals = globalValues([program.opts(), target.opts()]);
+      result =
+        command.isForeign?.(call) === true
+          ? { kind: 'foreign', words: asTyped(target, command), globals }
+          : { kind: 'command', command, call, globals };
     });
   }
   if (foreign.length > 0) {
     for (const { name, summary } of foreign) {
+      // One of ours that a plugin adds to.
+      if (program.commands.some((command) => command.name() === name)) continue;
       program.addCommand(new Command(name).summary(printable(summary)).description('').helpGroup('Of plugins:'));
     }
   }
@@ -289,6 +295,17 @@ function attributeOf(key: string): string {
 function wasGiven(command: Command, key: string): boolean {
   const source = command.getOptionValueSource(attributeOf(key));
   return source !== undefined && source !== 'default';
+}
+
+/** Name, arguments and the options that were given, without those for every command. */
+function asTyped(command: Command, { name, options = {} }: CommandSpec): readonly string[] {
+  const given: Values = command.opts();
+  const flags = Object.keys(options).flatMap((key) => {
+    if (!wasGiven(command, key)) return [];
+    const value = given[attributeOf(key)];
+    return value === true ? [`--${flagOf(key)}`] : [`--${flagOf(key)}=${String(value)}`];
+  });
+  return [...name.split(' '), ...command.args, ...flags];
 }
 
 function callOf(command: Command, spec: CommandSpec): ParsedCall {

@@ -2,7 +2,7 @@
 
 import { CORE_VERSION, type FoundPlugin } from '@runtime/core';
 import type { PluginGraph } from '@runtime/core/control';
-import { checkManifestGraph, findPlugins } from '@runtime/core/loader';
+import { checkManifestGraph, findPlugins, withProviders } from '@runtime/core/loader';
 import { errors } from '../../errors.ts';
 import { configOf } from '../app.ts';
 import { withClientIfAny } from '../client.ts';
@@ -30,7 +30,8 @@ export async function run(context: CliContext, { options }: CliCall): Promise<nu
 async function ofManifests(context: CliContext): Promise<{ graph: PluginGraph; problems: readonly Error[] }> {
   const { config } = await configOf(context);
   if (config.plugins.length === 0) throw errors.SDK_ERR_NO_PLUGINS();
-  const plugins: readonly FoundPlugin[] = findPlugins(config.plugins, pluginPlaces(context.env, context.cwd));
+  const places = pluginPlaces(context.env, context.cwd);
+  const plugins: readonly FoundPlugin[] = withProviders(findPlugins(config.plugins, places), places);
   const { waves, providers, problems } = checkManifestGraph(plugins, CORE_VERSION, config.services);
   const edges = plugins.flatMap(({ manifest }) =>
     Object.entries(manifest.requires).map(([service, { range, optional }]) => ({
