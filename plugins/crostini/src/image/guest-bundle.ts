@@ -1,0 +1,75 @@
+// The program of a guest in as few files as start it quickly: one script, koffi's native half, and what V8 made of the
+// script the last time. Under an emulated CPU, loading a hundred modules costs more than all that they do.
+
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, extname, join, relative } from 'node:path';
+import { promisify } from 'node:util';
+
+/** What lies in /opt/runtime of a guest. The loader is what Node is started with. */
+export const GUEST_FILES = {
+  loader: 'guest.cjs',
+  program: 'program.js',
+  /** Left out when V8 makes other bytes each time. */
+  cache: 'program.cache',
+  native: 'koffi.node',
+} as const;
+
+const EXTENSION = extname(import.meta.filename);
+const HERE = import.meta.dirname;
+const GUEST = join(HERE, '../../guest/src');
+const BUNDLER = join(HERE, `guest-bundle-main${EXTENSION}`);
+const TIMEOUT_MS = 120_000;
+
+const run = promisify(execFile);
+/** From where the sdk is: koffi and vite are its own. */
+const require = createRequire(createRequire(import.meta.url).resolve('@runtime/sdk/package.json'));
+
+/** The Node that runs in guests. What V8 made is good for no other. */
+export function guestNode(): string {
+  try {
+    return join(dirname(require.resolve('node/package.json')), 'bin/node');
+  } catch {
+    return process.execPath;
+  }
+}
+
+/**
+ * Writes GUEST_FILES to `folder`, which is made if need be. The same sources give the same bytes.
+ * @throws Error with what the compiler said
+ */
+export async function buildGuestBundle(folder: string): Promise<void> {
+  const flags = EXTENSION === '.ts' ? ['--conditions=@runtime/source'] : [];
+  // A process of its own, since the compiler takes 100 MB. It is the guest's Node, for the sake of the cache.
+  await run(guestNode(), [...flags, BUNDLER, folder], { timeout: TIMEOUT_MS });
+}
+
+/** Changes with whatever the bundle is made of. */
+export async function guestBundleInputs(): Promise<string> {
+  const hash = createHash('sha256').update(`${process.arch}\n`);
+  for (const folder of [GUEST, join(HERE, '../wire'), sdkFolder('linux'), sdkFolder('protobuf')]) {
+    for (const file of sourcesIn(folder)) hash.update(`${relative(folder, file)}\n`).update(readFileSync(file));
+  }
+  for (const file of [import.meta.filename, BUNDLER, ...['koffi', 'vite'].map(manifestOf)]) {
+    hash.update(readFileSync(file));
+  }
+  const { size } = statSync(guestNode());
+  return hash.update(`${process.version} ${size}`).digest('hex');
+}
+
+function manifestOf(name: string): string {
+  return require.resolve(`${name}/package.json`);
+}
+
+function sdkFolder(name: string): string {
+  return join(dirname(manifestOf('@runtime/sdk')), EXTENSION === '.ts' ? 'src' : 'dist', name);
+}
+
+function sourcesIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && /(?<!\.test)\.[tj]s$/.test(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}
