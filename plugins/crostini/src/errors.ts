@@ -27,8 +27,13 @@ export const crostiniErrorTable = {
     remedy: '{hint}',
     grpc: failedPrecondition,
   },
+  CROSTINI_ERR_VM_ENDED: {
+    message: 'VM "{vm}" ended before it was ready ({why}){console}',
+    remedy: 'All that its console has: runtime logs {vm}. Another image may help: runtime termina list.',
+    grpc: failedPrecondition,
+  },
   CROSTINI_ERR_VM_SILENT: {
-    message: 'VM "{vm}" did not call within {seconds} s of its start',
+    message: 'VM "{vm}" did not call within {seconds} s of its start{console}',
     remedy: 'Its console may say why: runtime logs {vm}. Without KVM it may need longer: --timeout.',
     grpc: deadlineExceeded,
     retryable: true,
@@ -65,6 +70,92 @@ export const crostiniErrorTable = {
     message: '{what} was not copied: {why}',
     remedy: 'runtime cp --help shows how it is used.',
     grpc: failedPrecondition,
+  },
+
+  // Disks
+  CROSTINI_ERR_DISK_OWNER: {
+    message: '"{owner}" cannot be the owner of a disk',
+    remedy: 'Owners are called by 1 to 64 hexadecimal digits.',
+    grpc: GrpcStatus.invalidArgument,
+    exit: 2,
+  },
+  CROSTINI_ERR_DISK_STORE: {
+    message: 'the disks cannot be kept in {folder}: {why}',
+    remedy: 'It has to be a folder of this user; remove or rename what is there.',
+    grpc: GrpcStatus.failedPrecondition,
+  },
+  CROSTINI_ERR_DISK_NOT_FOUND: {
+    message: 'VM "{vm}" has no disk',
+    remedy: 'runtime disk list shows those there are.',
+    grpc: GrpcStatus.notFound,
+  },
+  CROSTINI_ERR_DISK_EXISTS: {
+    message: 'VM "{vm}" has a disk already',
+    remedy: 'Use another name, or remove it with all that is on it: runtime disk destroy {vm}',
+    grpc: GrpcStatus.alreadyExists,
+  },
+  CROSTINI_ERR_DISK_IN_USE: {
+    message: 'the disk of VM "{vm}" is in use, and cannot be {verb}',
+    remedy: 'Stop the VM first: runtime stop {vm}',
+    grpc: GrpcStatus.failedPrecondition,
+  },
+  CROSTINI_ERR_DISK_OP_IN_PROGRESS: {
+    message: 'something is being done with the disk of VM "{vm}"',
+    remedy: 'runtime disk status shows what. Wait for it, or end it: runtime disk cancel.',
+    grpc: GrpcStatus.aborted,
+    retryable: true,
+  },
+  CROSTINI_ERR_DISK_BUSY: {
+    message: '{max} disks are worked on already',
+    remedy: 'Wait until one of them is done: runtime disk status.',
+    grpc: GrpcStatus.resourceExhausted,
+    retryable: true,
+  },
+  CROSTINI_ERR_DISK_SIZE: {
+    message: 'a disk cannot have {bytes} bytes: {why}',
+    remedy: 'Give it from 1 MiB to what the configuration allows.',
+    grpc: GrpcStatus.invalidArgument,
+    exit: 2,
+  },
+  CROSTINI_ERR_DISK_SPACE: {
+    message: 'there is not enough space for the disk: {why}',
+    remedy: 'Make some on the file system of {folder}, or take a smaller disk.',
+    grpc: GrpcStatus.resourceExhausted,
+  },
+  CROSTINI_ERR_DISK_RESIZE: {
+    message: 'the disk of VM "{vm}" was not resized: {why}',
+    remedy: '{hint}',
+    grpc: GrpcStatus.failedPrecondition,
+  },
+  CROSTINI_ERR_DISK_FILE: {
+    message: '{file} cannot be used: {why}',
+    remedy: '{hint}',
+    grpc: GrpcStatus.failedPrecondition,
+  },
+  CROSTINI_ERR_DISK_IMAGE: {
+    message: 'this is not the image of a disk: {why}',
+    remedy: 'Export the disk anew, or say which format the file has.',
+    grpc: GrpcStatus.invalidArgument,
+  },
+  CROSTINI_ERR_DISK_TYPE: {
+    message: 'the type of the VM cannot be told: {why}',
+    remedy: 'Say which one it is: --type termina, or --type baguette.',
+    grpc: GrpcStatus.invalidArgument,
+  },
+  CROSTINI_ERR_DISK_JOB_NOT_FOUND: {
+    message: 'there is no job {uuid}',
+    remedy: 'runtime disk status shows those there are; only the last that ended are kept.',
+    grpc: GrpcStatus.notFound,
+  },
+  CROSTINI_ERR_DISK_JOB_LASTS: {
+    message: 'job {uuid} cannot be ended: the file system of a guest is being resized',
+    remedy: 'Wait for it: runtime disk status {uuid}',
+    grpc: GrpcStatus.failedPrecondition,
+  },
+  CROSTINI_ERR_DISK_CANCELLED: {
+    message: 'the job was cancelled',
+    remedy: 'Nothing of it is left. Begin it anew if it is wanted after all.',
+    grpc: GrpcStatus.cancelled,
   },
 } as const satisfies ErrorTable;
 

@@ -226,6 +226,40 @@ export interface Vms {
 /** All VMs of this runtime: what `runtime vm` and other plugins start, look at and end them by. */
 export const vms: ServiceToken<Vms> = defineService<Vms>('vms', { version: '1.0.0' });
 
+// Disk images
+
+export interface ConvertDiskImage {
+  readonly from: {
+    /** Absolute. */
+    readonly path: string;
+    readonly format: 'raw' | 'qcow2';
+    /** Whether it is kept from being changed meanwhile; default true. */
+    readonly lock?: boolean;
+    /** Whether it may lie on other files; default false, as a stranger's image could name any file of this computer. */
+    readonly backing?: boolean;
+    /** Refuse one that is larger, in bytes. */
+    readonly maxSize?: number;
+  };
+  /** Must not exist yet. */
+  readonly to: { readonly path: string; readonly format: 'raw' | 'qcow2' };
+}
+
+export interface DiskImages {
+  /**
+   * Copies a disk into a new image, in a thread of its own. What reads as zeroes takes no space in the copy; a copy that
+   * is not finished is removed. @param id what it is called while it goes on, by whoever asks
+   * @throws VMM_ERR_DISK_…
+   */
+  convert(id: string, request: ConvertDiskImage): Promise<void>;
+  /** How much is done, 0 to 1; `undefined`: no such copy goes on. */
+  progress(id: string): Promise<number | undefined>;
+  /** convert() then rejects, when nothing is left. One that does not go on is no error. */
+  cancel(id: string): Promise<void>;
+}
+
+/** Copies images of disks from one format into another. */
+export const diskImages: ServiceToken<DiskImages> = defineService<DiskImages>('disk-images', { version: '1.0.0' });
+
 // Hooks
 
 export interface VmVeto {

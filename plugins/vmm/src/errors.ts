@@ -120,6 +120,11 @@ export const vmmErrorTable = {
     remedy: '{hint}',
     grpc: failedPrecondition,
   },
+  VMM_ERR_DISK_COPY: {
+    message: 'copy {id} of a disk image was not made: {why}',
+    remedy: 'Begin it anew.',
+    grpc: GrpcStatus.aborted,
+  },
   VMM_ERR_DISK_IO: {
     message: '{image} could not be {verb}: errno {errno}',
     remedy: 'See what the system says about its file system or device; see that there is space left.',

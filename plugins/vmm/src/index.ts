@@ -6,9 +6,10 @@ import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
 import { compiledDevices } from './compiled-devices.ts';
 import { vmmConfig } from './config.ts';
-import { listDevices, machine, resolveDevice, vms, vsockConnect } from './contract.ts';
+import { diskImages, listDevices, machine, resolveDevice, vms, vsockConnect } from './contract.ts';
 import { builtInKind, builtInKinds } from './device-kinds.ts';
 import { DeviceManager } from './device-manager.ts';
+import { DiskCopies } from './disk/copies.ts';
 import { bootFiles } from './machine/boot-files.ts';
 import { KvmProbe } from './machine/qemu/kvm-probe.ts';
 import { findProgram } from './machine/qemu/programs.ts';
@@ -20,7 +21,7 @@ import { VmManager } from './vms/vm-manager.ts';
 
 export default definePlugin({
   name: 'vmm',
-  provides: [vms, machine],
+  provides: [vms, machine, diskImages],
   config: vmmConfig,
   state: defineState<{ readonly vms: readonly VmRecord[] }>({ schema: 1 }),
   timeouts: { setupMs: 30_000, disposeMs: 20_000 },
@@ -59,9 +60,11 @@ export default definePlugin({
       bootFiles,
     });
     addChecks(ctx.checks, config.qemu, probe);
+    const images = new DiskCopies();
     const desk = await ctx.keepers.keep('object', 'desk', newDesk);
     ctx.provide(vms, manager);
     ctx.provide(machine, qemu);
+    ctx.provide(diskImages, images);
     addCommands(ctx.commands, vmsAt(desk), async () => {
       const offers = await ctx.hooks.call(listDevices, builtInKinds());
       return offers.map(({ kind, type, module }) => ({ kind, type, module: module.file }));
@@ -86,6 +89,7 @@ export default definePlugin({
       async dispose(reason) {
         if (reason !== 'reload') closeDesk(desk);
         if (!persistent && reason === 'stop') await manager.stopAll();
+        images.cancelAll();
         manager.release();
         qemu.release();
       },

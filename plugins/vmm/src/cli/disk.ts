@@ -2,10 +2,10 @@
 
 import { resolve } from 'node:path';
 import type { CommandRegistry } from '@runtime/sdk';
+import { copyDisk } from '../disk/copy.ts';
 import type { DiskFormat } from '../disk/layers.ts';
 import { toBytes } from '../disk/size.ts';
 import { checkDisk, createDisk, type DiskInfo, diskInfo, resizeDisk } from '../disk/tool.ts';
-import { copyDisk } from './disk-copy.ts';
 
 const FORMATS = ['raw', 'qcow2'] as const;
 const IMAGE = { name: 'image', summary: 'its file', required: true } as const;

@@ -19,6 +19,8 @@ export interface OpenChainOptions {
   readonly readonly: boolean;
   /** Whether other programs are kept from using the files in ways that would hurt; default true. */
   readonly lock?: boolean;
+  /** Whether it may lie on other files; default true. Never let a stranger's image name files of this computer. */
+  readonly backing?: boolean;
 }
 
 /** Disposing closes the descriptors. */
@@ -60,6 +62,8 @@ export function openChain(path: string, options: OpenChainOptions): OpenedChain 
       const header: Qcow2Header | undefined =
         next.format === 'qcow2' ? readHeader(imageFile(fd, next.path)) : undefined;
       headers.push(header);
+      if (header?.backing !== undefined && options.backing === false)
+        throw refuse('it may not have any', 'Put it and what it lies on together: qemu-img convert.');
       next = header?.backing === undefined ? undefined : backingOf(next.path, header.backing, refuse);
     }
   } catch (e) {

@@ -3,6 +3,7 @@
 
 import { fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { blockDeviceSize, seekData, seekHole } from '@runtime/sdk/linux';
+import { errors } from '../errors.ts';
 import { openChain } from './chain.ts';
 import { imageFile } from './image-file.ts';
 import { type ChainEntry, type DiskFormat, locate, newExtent, openLayers, ZEROES } from './layers.ts';
@@ -16,7 +17,16 @@ const STEP = 2 * 2 ** 20;
 const PIECE = 64 * 1024;
 
 export interface ConvertDiskOptions {
-  readonly from: { readonly path: string; readonly format: DiskFormat };
+  readonly from: {
+    readonly path: string;
+    readonly format: DiskFormat;
+    /** Whether it is kept from being changed meanwhile; default true. */
+    readonly lock?: boolean;
+    /** Whether it may lie on other files; default true. */
+    readonly backing?: boolean;
+    /** Refuse one that is larger, in bytes. */
+    readonly maxSize?: number;
+  };
   readonly to: {
     readonly path: string;
     readonly format: DiskFormat;
@@ -42,9 +52,14 @@ interface Target {
 /** The source is not changed, and may not be in use by somebody who changes it. @throws VMM_ERR_DISK_… */
 export function convertDisk(options: ConvertDiskOptions): void {
   const { from, to } = options;
-  using chain = openChain(from.path, { format: from.format, readonly: true });
+  const { format, lock = true, backing = true, maxSize = Number.MAX_SAFE_INTEGER } = from;
+  using chain = openChain(from.path, { format, lock, backing, readonly: true });
   using source = from.format === 'raw' ? rawSource(chain.entries[0] as ChainEntry) : qcow2Source(chain.entries);
   const size = Math.ceil(source.size / SECTOR) * SECTOR;
+  if (size > maxSize)
+    throw errors.VMM_ERR_DISK_SIZE({
+      details: { why: `${from.path} has ${size} bytes`, hint: `At most ${maxSize} are taken here.` },
+    });
   withNewFile(to.path, (fd) => {
     if (to.format === 'raw') {
       ftruncateSync(fd, size);

@@ -2,7 +2,7 @@
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { toErrorRecord } from '@runtime/sdk';
-import { type ConvertDiskOptions, convertDisk } from '../disk/convert.ts';
+import { type ConvertDiskOptions, convertDisk } from './convert.ts';
 
 export type CopyMessage =
   | { readonly kind: 'progress'; readonly done: number; readonly total: number }

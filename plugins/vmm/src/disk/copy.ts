@@ -3,11 +3,11 @@
 import { rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { fromErrorRecord } from '@runtime/sdk';
-import type { ConvertDiskOptions } from '../disk/convert.ts';
-import type { CopyMessage } from './disk-worker.ts';
+import type { ConvertDiskOptions } from './convert.ts';
+import type { CopyMessage } from './copy-worker.ts';
 
 /** Compiled, it lies beside this as `.js`. */
-const WORKER = new URL(import.meta.url.endsWith('.ts') ? './disk-worker.ts' : './disk-worker.js', import.meta.url);
+const WORKER = new URL(import.meta.url.endsWith('.ts') ? './copy-worker.ts' : './copy-worker.js', import.meta.url);
 
 /** A copy that is given up leaves nothing behind. @throws VMM_ERR_DISK_…, the reason of the signal */
 export async function copyDisk(
