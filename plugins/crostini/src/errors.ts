@@ -32,6 +32,11 @@ export const crostiniErrorTable = {
     remedy: 'All that its console has: runtime logs {vm}. Another image may help: runtime termina list.',
     grpc: failedPrecondition,
   },
+  CROSTINI_ERR_SOCKET_FOLDER: {
+    message: 'the sockets of VMs cannot lie in {folder}: {why}',
+    remedy: 'Set XDG_RUNTIME_DIR to a short path of a folder of your own, with mode 0700.',
+    grpc: failedPrecondition,
+  },
   CROSTINI_ERR_VM_SILENT: {
     message: 'VM "{vm}" did not call within {seconds} s of its start{console}',
     remedy: 'Its console may say why: runtime logs {vm}. Without KVM it may need longer: --timeout.',
@@ -156,6 +161,23 @@ export const crostiniErrorTable = {
     message: 'the job was cancelled',
     remedy: 'Nothing of it is left. Begin it anew if it is wanted after all.',
     grpc: GrpcStatus.cancelled,
+  },
+
+  // Images
+  CROSTINI_ERR_IMAGE_BUILD: {
+    message: "Termina's image cannot be made, for {what} failed: {why}",
+    remedy: 'Try again with newer packages: runtime termina build --refresh',
+    grpc: failedPrecondition,
+  },
+  CROSTINI_ERR_IMAGE_NOT_FOUND: {
+    message: 'no image is meant by "{image}": {why}',
+    remedy: 'runtime termina list shows those there are.',
+    grpc: notFound,
+  },
+  CROSTINI_ERR_IMAGE_DAMAGED: {
+    message: 'image {image} is not what it was when it was made: {why}',
+    remedy: 'Remove it and make it anew: runtime termina remove {image}; runtime termina build',
+    grpc: dataLoss,
   },
 } as const satisfies ErrorTable;
 

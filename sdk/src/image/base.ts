@@ -11,6 +11,8 @@ import { Archive, type DebianPackage, debianArchitecture, GUEST_SUITE } from './
 
 export interface BaseOptions {
   readonly flavour?: KernelFlavour;
+  /** Beside {@link PACKAGES}. */
+  readonly packages?: readonly string[];
   readonly onProgress?: OnProgress;
   /** Look for newer packages now; without a network that is an error. */
   readonly refresh?: boolean;
@@ -42,7 +44,8 @@ const RECIPE = 1;
  */
 export async function ensureBase(options: BaseOptions = {}): Promise<GuestBase> {
   const { flavour = 'generic', onProgress = () => {}, refresh = false } = options;
-  const name = hashOf(RECIPE, GUEST_SUITE, debianArchitecture(), PACKAGES, flavour);
+  const packages = [...PACKAGES, ...(options.packages ?? [])];
+  const name = hashOf(RECIPE, GUEST_SUITE, debianArchitecture(), packages, flavour);
   const file = join(imageCache(), 'base', `${name}.json`);
   const pin = readPin(file);
   if (pin !== undefined && !refresh && Date.now() - pin.resolvedAt < PIN_FRESH_MS) {
@@ -52,7 +55,7 @@ export async function ensureBase(options: BaseOptions = {}): Promise<GuestBase> 
   try {
     const archive = await Archive.open({ onProgress, refresh });
     const kernel = await resolveKernel(archive, flavour);
-    const next: Pin = { resolvedAt: Date.now(), kernel, packages: await archive.closure(PACKAGES) };
+    const next: Pin = { resolvedAt: Date.now(), kernel, packages: await archive.closure(packages) };
     const made = await fromPin(next, archive, onProgress);
     writeWhole(file, `${JSON.stringify(next, undefined, 2)}\n`);
     return made;

@@ -12,9 +12,11 @@ export {
   writeWhole,
 } from './cache.ts';
 export { type CpioEntry, writeCpio } from './cpio.ts';
+export { elfNeeds } from './elf.ts';
 export { buildInitramfs, collectPrograms, type InitramfsSpec } from './initramfs.ts';
 export { bootableKernel, type GuestKernel, type KernelFlavour } from './kernel.ts';
 export { collectModules, type Module, moduleName, withoutSignature } from './modules.ts';
 export { Archive, type DebianPackage, debianArchitecture, GUEST_SUITE } from './packages.ts';
-export { ensureRootfs, type RootfsOptions } from './rootfs.ts';
+export { ensureRootfs, makeErofs, ROOTFS_BASE, type RootfsExtra, type RootfsOptions } from './rootfs.ts';
 export { type RunOptions, run, type Tool } from './tool.ts';
+export { appendVerity, readVerity, type VerityImage, verifyVerity } from './verity.ts';

@@ -17,17 +17,35 @@ import { ensureMade, hashOf, imageCache, type OnProgress, temporaryBeside, write
 import { controlOf, extractControl, extractDeb, filesOf } from './deb.ts';
 import { Archive, type DebianPackage, debianArchitecture, GUEST_SUITE } from './packages.ts';
 import { run } from './tool.ts';
+import { appendVerity } from './verity.ts';
 
 export interface RootfsOptions {
-  /** Beside {@link BASE}. */
+  /** Beside those of `base`. */
   readonly packages: readonly string[];
+  /** Default {@link ROOTFS_BASE}. */
+  readonly base?: readonly string[];
+  /** Packages that others depend on and the guest can do without; they are not unpacked. */
+  readonly without?: readonly string[];
+  /** Whether dpkg and apt in the guest know what is installed; default true. */
+  readonly dpkg?: boolean;
+  /** What a caller adds to the packages. */
+  readonly extra?: RootfsExtra;
+  /** Lay a dm-verity hash tree behind the file system, see {@link appendVerity}; default false. */
+  readonly verity?: boolean;
   readonly onProgress?: OnProgress;
   /** Look for newer packages now. */
   readonly refresh?: boolean;
 }
 
+export interface RootfsExtra {
+  /** Stands for what is added: the same key, the same bytes. */
+  readonly key: string;
+  /** Adds it to the unpacked packages. Modes are kept; owners become root, times the epoch. */
+  readonly apply: (tree: string) => Promise<void>;
+}
+
 /** What makes a Debian in which programs run and packages can be installed. No init system. */
-const BASE: readonly string[] = [
+export const ROOTFS_BASE: readonly string[] = [
   ...[
     'base-files',
     'base-passwd',
@@ -47,11 +65,11 @@ const BASE: readonly string[] = [
 /** Packages are looked up again after this long, in ms. */
 const LOCK_FRESH_MS = 30 * 24 * 3_600_000;
 /** A change of how an image is made of its packages. */
-const RECIPE = 3;
+const RECIPE = 4;
 
+/** Which packages an image is made of; as long as it is young, neither the network nor apt is asked. */
 interface Lock {
   readonly resolvedAt: number;
-  readonly image: string;
   readonly packages: readonly DebianPackage[];
 }
 
@@ -59,66 +77,97 @@ interface Lock {
  * The path of an erofs image, made or found in the cache. Mount it below an overlay.
  * @throws SDK_ERR_IMAGE_…
  */
-export async function ensureRootfs({
-  packages,
-  onProgress = () => {},
-  refresh = false,
-}: RootfsOptions): Promise<string> {
-  const names = [...new Set([...BASE, ...packages])];
+export async function ensureRootfs(options: RootfsOptions): Promise<string> {
+  const { packages, base = ROOTFS_BASE, onProgress = () => {}, refresh = false } = options;
+  const names = [...new Set([...base, ...packages])];
   const file = join(imageCache(), 'rootfs', `${hashOf(RECIPE, GUEST_SUITE, debianArchitecture(), names)}.json`);
   const lock = readLock(file);
-  if (lock !== undefined && !refresh && Date.now() - lock.resolvedAt < LOCK_FRESH_MS) return lock.image;
+  if (lock !== undefined && !refresh && Date.now() - lock.resolvedAt < LOCK_FRESH_MS) {
+    const image = await fromLock(lock, options);
+    if (image !== undefined) return image;
+  }
   try {
     const archive = await Archive.open({ onProgress, refresh });
-    const resolved = await archive.closure(names);
-    const image = await ensureImage(archive, resolved, onProgress);
-    writeWhole(
-      file,
-      `${JSON.stringify({ resolvedAt: Date.now(), image, packages: resolved } satisfies Lock, undefined, 2)}\n`,
-    );
+    const next: Lock = { resolvedAt: Date.now(), packages: await archive.closure(names) };
+    const image = await ensureImage(archive, next.packages, options);
+    writeWhole(file, `${JSON.stringify(next, undefined, 2)}\n`);
     return image;
   } catch (e) {
-    if (lock === undefined || refresh) throw e;
+    // An old image is better than none when there is no network; whoever asked for a new one is told.
+    const image = lock === undefined || refresh ? undefined : await fromLock(lock, options);
+    if (lock === undefined || image === undefined) throw e;
     onProgress({ what: `Using the packages of ${new Date(lock.resolvedAt).toISOString()}: ${(e as Error).message}` });
-    return lock.image;
+    return image;
   }
 }
 
+/** A file which this version of the runtime did not write so is as good as none. */
 function readLock(file: string): Lock | undefined {
   try {
     const lock = JSON.parse(readFileSync(file, 'utf8')) as Lock;
-    return typeof lock.resolvedAt === 'number' && existsSync(lock.image) ? lock : undefined;
+    const sound = lock.packages.every((p) => [p.name, p.version, p.sha256].every((part) => typeof part === 'string'));
+    return typeof lock.resolvedAt === 'number' && sound ? lock : undefined;
   } catch {
     return undefined;
   }
 }
 
-function ensureImage(archive: Archive, packages: readonly DebianPackage[], progress: OnProgress): Promise<string> {
+/** The image of these very packages, when it or they are still to be had. */
+async function fromLock({ packages }: Lock, options: RootfsOptions): Promise<string | undefined> {
+  const path = imagePath(packages, options);
+  if (existsSync(path)) return path;
+  const archive = await Archive.open({ ...(options.onProgress && { onProgress: options.onProgress }) });
+  const debs = await archive.download(packages).catch(() => undefined);
+  return debs === undefined ? undefined : ensureImage(archive, packages, options);
+}
+
+function imagePath(packages: readonly DebianPackage[], options: RootfsOptions): string {
+  const { without = [], dpkg = true, verity = false, extra } = options;
   const pins = packages.map(({ name, version, sha256 }) => [name, version, sha256]);
-  const path = join(imageCache(), 'rootfs', `${hashOf(RECIPE, pins)}.erofs`);
+  const key = hashOf(RECIPE, pins, [...without].sort(), dpkg, verity, extra?.key ?? '');
+  return join(imageCache(), 'rootfs', `${key}.erofs`);
+}
+
+function ensureImage(archive: Archive, packages: readonly DebianPackage[], options: RootfsOptions): Promise<string> {
+  const { without = [], dpkg = true, verity = false, extra, onProgress = () => {} } = options;
+  const wanted = packages.filter(({ name }) => !without.includes(name));
+  const path = imagePath(packages, options);
   return ensureMade(path, async (at) => {
     const tree = temporaryBeside(path);
     try {
-      await unpack(await archive.download(packages), packages, tree, progress);
-      progress({ what: 'Making the root file system' });
-      await run(
-        'mkfs.erofs',
-        ['--quiet', '-T0', '--all-root', '-U', '00000000-0000-4000-8000-000000000000', at, tree],
-        {
-          what: 'root file systems',
-        },
-      );
+      await unpack(await archive.download(wanted), wanted, tree, { dpkg, onProgress });
+      if (extra !== undefined) {
+        onProgress({ what: 'Adding what is our own to the root file system' });
+        await extra.apply(tree);
+      }
+      onProgress({ what: 'Making the root file system' });
+      await makeErofs(tree, at);
+      if (verity) {
+        onProgress({ what: 'Hashing the root file system' });
+        await appendVerity(at);
+      }
     } finally {
       rmSync(tree, { recursive: true, force: true });
     }
   });
 }
 
+/**
+ * Makes an uncompressed erofs image of a folder: the same names, contents and modes give the same bytes, whoever makes
+ * it, wherever and when. It is uncompressed since to decompress costs a guest under emulation more than to read.
+ */
+export async function makeErofs(tree: string, image: string): Promise<void> {
+  const uuid = '00000000-0000-4000-8000-000000000000';
+  // Extended attributes are the host's own, such as labels of SELinux.
+  const args = ['--quiet', '-T0', '-x-1', '--all-root', '-U', uuid, image, tree];
+  await run('mkfs.erofs', args, { what: 'root file systems' });
+}
+
 async function unpack(
   debs: readonly string[],
   packages: readonly DebianPackage[],
   tree: string,
-  progress: OnProgress,
+  { dpkg, onProgress }: { readonly dpkg: boolean; readonly onProgress: OnProgress },
 ): Promise<void> {
   // base-files has the links /bin, /lib, … which the files of others go through.
   const order = debs.map((deb, i) => ({ deb, name: packages[i]?.name ?? '' }));
@@ -126,13 +175,16 @@ async function unpack(
   const info = join(tree, 'var/lib/dpkg/info');
   let done = 0;
   for (const { deb, name } of order) {
-    progress({ what: 'Unpacking packages', done, total: order.length });
+    onProgress({ what: 'Unpacking packages', done, total: order.length });
     await extractDeb(deb, tree);
-    mkdirSync(info, { recursive: true });
-    await register(deb, name, tree, info);
+    if (dpkg) {
+      mkdirSync(info, { recursive: true });
+      await register(deb, name, tree, info);
+    }
     done += 1;
   }
   configure(tree);
+  if (dpkg) configureDpkg(tree);
   for (const folder of ['usr/share/doc', 'usr/share/man', 'usr/share/locale', 'usr/share/info', 'boot']) {
     rmSync(join(tree, folder), { recursive: true, force: true });
   }
@@ -158,10 +210,7 @@ async function register(deb: string, name: string, tree: string, info: string): 
 
 /** What the scripts of the packages would have done, as far as guests miss it. */
 function configure(tree: string): void {
-  const write = (path: string, content: string | Buffer): void => {
-    mkdirSync(dirname(join(tree, path)), { recursive: true });
-    writeFileSync(join(tree, path), content);
-  };
+  const write = writerIn(tree);
   const copy = (from: string, to: string): void => {
     if (existsSync(join(tree, from)) && !existsSync(join(tree, to))) write(to, readFileSync(join(tree, from)));
   };
@@ -171,13 +220,6 @@ function configure(tree: string): void {
   copy('usr/share/base-files/profile', 'etc/profile');
   write('etc/hosts', '127.0.0.1 localhost guest\n::1 localhost guest\n');
   write('etc/hostname', 'guest\n');
-  write(
-    'etc/apt/apt.conf.d/50guest',
-    'APT::Sandbox::User "root";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\nDpkg::Use-Pty "0";\n',
-  );
-  // The format in which the names in info say the architecture where they have to.
-  write('var/lib/dpkg/info/format', '1\n');
-  write('var/lib/dpkg/arch', `${debianArchitecture()}\n`);
   if (!existsSync(join(tree, 'usr/bin/awk')) && existsSync(join(tree, 'usr/bin/mawk'))) {
     symlinkSync('mawk', join(tree, 'usr/bin/awk'));
   }
@@ -189,4 +231,22 @@ function configure(tree: string): void {
   }
   for (const folder of ['proc', 'sys', 'dev', 'run', 'tmp', 'mnt', 'root'])
     mkdirSync(join(tree, folder), { recursive: true });
+}
+
+function configureDpkg(tree: string): void {
+  const write = writerIn(tree);
+  write(
+    'etc/apt/apt.conf.d/50guest',
+    'APT::Sandbox::User "root";\nAPT::Install-Recommends "false";\nAcquire::Languages "none";\nDpkg::Use-Pty "0";\n',
+  );
+  // The format in which the names in info say the architecture where they have to.
+  write('var/lib/dpkg/info/format', '1\n');
+  write('var/lib/dpkg/arch', `${debianArchitecture()}\n`);
+}
+
+function writerIn(tree: string): (path: string, content: string | Buffer) => void {
+  return (path, content) => {
+    mkdirSync(dirname(join(tree, path)), { recursive: true });
+    writeFileSync(join(tree, path), content);
+  };
 }
