@@ -32,6 +32,12 @@ export const crostiniErrorTable = {
     remedy: 'All that its console has: runtime logs {vm}. Another image may help: runtime termina list.',
     grpc: failedPrecondition,
   },
+  CROSTINI_ERR_USAGE: {
+    message: '--{option}: {why}',
+    remedy: 'runtime help start, and the like, say what can be given.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
   CROSTINI_ERR_SOCKET_FOLDER: {
     message: 'the sockets of VMs cannot lie in {folder}: {why}',
     remedy: 'Set XDG_RUNTIME_DIR to a short path of a folder of your own, with mode 0700.',

@@ -1,0 +1,48 @@
+// `runtime logs`: what a guest has written to its console.
+
+import { readFile } from 'node:fs/promises';
+import type { Vms } from '@runtime/plugin-vmm/contract';
+import type { CommandIo, CommandRegistry } from '@runtime/sdk';
+import { machineName, vmKey } from '../concierge/names.ts';
+import { errors } from '../errors.ts';
+import { type CommandParts, DEFAULT_VM } from './index.ts';
+
+/** How long one read waits for output, ms. */
+const WAIT_MS = 5_000;
+
+export function addLogs(commands: CommandRegistry, { vms }: CommandParts): void {
+  commands.add(
+    {
+      name: 'logs',
+      summary: 'show what a VM has written to its console',
+      description: 'Also of one that has ended, until the runtime does.',
+      args: [{ name: 'name', summary: `default ${DEFAULT_VM}` }],
+      options: { follow: { type: 'boolean', short: 'f', summary: 'go on with what comes' } },
+    },
+    async ({ args: [name = DEFAULT_VM], options, io, signal }) => {
+      const machine = machineName(vmKey(name));
+      const known = await vms.inspect(machine).catch(() => undefined);
+      if (known === undefined) throw errors.CROSTINI_ERR_VM_NOT_FOUND({ details: { vm: name } });
+      const { next } = await vms.readConsole(machine);
+      for (const path of [`${known.consoleLog}.1`, known.consoleLog]) {
+        const bytes = await readFile(path).catch(() => undefined);
+        if (bytes !== undefined) await io.write(bytes);
+      }
+      if (options.follow) await follow(vms, machine, next, io, signal);
+    },
+  );
+}
+
+async function follow(vms: Vms, machine: string, from: number, io: CommandIo, signal: AbortSignal): Promise<void> {
+  const gone = new Promise<undefined>((resolve) =>
+    signal.addEventListener('abort', () => resolve(undefined), { once: true }),
+  );
+  let next = from;
+  while (!signal.aborted) {
+    const chunk = await Promise.race([vms.readConsole(machine, { from: next, waitMs: WAIT_MS }), gone]);
+    if (chunk === undefined) return;
+    if (chunk.bytes.length > 0) await io.write(chunk.bytes);
+    next = chunk.next;
+    if (chunk.ended) return;
+  }
+}

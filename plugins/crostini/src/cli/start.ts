@@ -1,0 +1,99 @@
+// `runtime start`
+
+import type { CommandIo, CommandRegistry } from '@runtime/sdk';
+import type { ConciergeManager } from '../concierge/concierge-manager.ts';
+import type { StartTermina, TerminaVm } from '../contract.ts';
+import { errors } from '../errors.ts';
+import { type CommandParts, DEFAULT_VM } from './index.ts';
+import { vmRow } from './list.ts';
+
+/** What `start` and other commands that start a VM on their way can be told. */
+export const START_OPTIONS = {
+  cpus: { type: 'number', summary: 'virtual CPUs' },
+  mem: { type: 'string', summary: 'memory: MiB, or such as 2G' },
+  profile: { type: 'string', choices: ['full', 'fast'], summary: 'image: full has what containers need' },
+  timeout: { type: 'number', summary: 'seconds that the guest may take until it calls' },
+} as const;
+
+interface StartValues {
+  readonly cpus: number | undefined;
+  readonly mem: string | undefined;
+  readonly profile: string | undefined;
+  readonly timeout: number | undefined;
+}
+
+export function addStart(commands: CommandRegistry, { manager, lastsOnlyHere }: CommandParts): void {
+  commands.add(
+    {
+      name: 'start',
+      summary: 'start a VM',
+      description:
+        'Starts Termina and waits until its guest is ready. The first time, its image is made. In a runtime of its own ' +
+        '(runtime --plugins crostini start) the VM ends with the command; other commands reach it meanwhile.',
+      lasting: true,
+      args: [{ name: 'name', summary: `default ${DEFAULT_VM}` }],
+      options: START_OPTIONS,
+    },
+    async ({ args: [name = DEFAULT_VM], options, io, signal }) => {
+      const vm = await startWithProgress(manager, startRequest(name, options), io, signal);
+      await io.data(vmRow(vm));
+      if (!lastsOnlyHere) return;
+      await io.err(`VM ${name} runs until ^C, or: runtime stop ${name}`);
+      await stayUntil(manager, name, signal);
+    },
+  );
+}
+
+/** @throws CROSTINI_ERR_USAGE */
+export function startRequest(name: string, { cpus, mem, profile, timeout }: StartValues): StartTermina {
+  return {
+    name,
+    ...(cpus === undefined ? {} : { cpus: wholeNumber('cpus', cpus, 1, 64) }),
+    ...(mem === undefined ? {} : { memoryMib: toMib(mem) }),
+    ...(profile === undefined ? {} : { profile: profile === 'fast' ? 'fast' : 'full' }),
+    ...(timeout === undefined ? {} : { timeoutMs: wholeNumber('timeout', timeout, 1, 3_600) * 1_000 }),
+  };
+}
+
+/** Shows the stages as they come. */
+export async function startWithProgress(
+  manager: ConciergeManager,
+  request: StartTermina,
+  io: CommandIo,
+  signal: AbortSignal,
+): Promise<TerminaVm> {
+  let told: Promise<void> = Promise.resolve();
+  const onStage = (stage: string, fraction?: number): void => {
+    told = told.then(() => io.progress(stage, fraction)).catch(() => {});
+  };
+  const vm = await manager.start(request, { signal, onStage });
+  await told;
+  return vm;
+}
+
+async function stayUntil(manager: ConciergeManager, name: string, signal: AbortSignal): Promise<void> {
+  const asked = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await Promise.race([manager.untilGone(name), asked]);
+}
+
+const MEM = /^([1-9][0-9]{0,6})([MG]?)$/;
+const MIN_MIB = 128;
+const MAX_MIB = 1_048_576;
+
+function toMib(text: string): number {
+  const [, digits = '', unit] = MEM.exec(text) ?? [];
+  if (digits === '') throw refuse('mem', `"${text}" is neither MiB as a number nor such as 512M or 2G`);
+  return wholeNumber('mem', Number(digits) * (unit === 'G' ? 1024 : 1), MIN_MIB, MAX_MIB);
+}
+
+function wholeNumber(option: string, value: number, least: number, most: number): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw refuse(option, `${value} is not a whole number from ${least} to ${most}`);
+}
+
+function refuse(option: string, why: string): Error {
+  return errors.CROSTINI_ERR_USAGE({ details: { option, why } });
+}

@@ -1,0 +1,26 @@
+// `runtime stop NAME`; without a name it is the runtime's own command.
+
+import type { CommandRegistry } from '@runtime/sdk';
+import { errors } from '../errors.ts';
+import type { CommandParts } from './index.ts';
+
+export function addStop(commands: CommandRegistry, { manager }: CommandParts): void {
+  commands.add(
+    {
+      name: 'stop',
+      summary: 'stop VMs',
+      description:
+        'Asks their guests to shut down and waits; what does not end in time is ended. One that does not run is left as it is.',
+      args: [{ name: 'name', summary: 'of a VM', variadic: true }],
+      options: { all: { type: 'boolean', summary: 'all that run' } },
+    },
+    async ({ args, options, io }) => {
+      if (options.all && args.length > 0) {
+        throw errors.CROSTINI_ERR_USAGE({ details: { option: 'all', why: 'there are names, too' } });
+      }
+      await io.progress('waiting for the guest to shut down');
+      if (options.all) await manager.stopAllVms();
+      else await Promise.all(args.map((name) => manager.stopVm(name)));
+    },
+  );
+}

@@ -1,0 +1,541 @@
+// All Termina VMs of this runtime: how they are started, looked at and ended.
+
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ipv4Subnet, type VmDescription, type VmInfo, type Vms } from '@runtime/plugin-vmm/contract';
+import type { PluginContext, Requires, ServiceTokens } from '@runtime/sdk';
+import type { CrostiniConfig } from '../config.ts';
+import type { Concierge, GuestEndpoint, ImageProfile, StartTermina, StopReason, TerminaVm } from '../contract.ts';
+import { errors } from '../errors.ts';
+import { consoleTail } from './console-tail.ts';
+import { callMaitred, checkMaitred, prepareToSuspend, setTime, setUpGuest } from './maitred.ts';
+import { keyText, machineName, type VmKey, vmKey } from './names.ts';
+import { networkOf, SUBNET_SIZE } from './network.ts';
+import { GUEST_PORTS, HOST_PORTS } from './ports.ts';
+import { type VmRecord, VmRecords } from './records.ts';
+import { listenForStartup } from './startup-listener.ts';
+import { TerminaEntry } from './vm.ts';
+
+type Context = Pick<
+  PluginContext<Requires, ServiceTokens, unknown, unknown>,
+  'events' | 'resources' | 'state' | 'log' | 'track'
+>;
+
+/** What a guest is booted with. */
+export interface BootImage {
+  readonly id: string;
+  readonly kernel: string;
+  readonly initrd: string;
+  /** The first disk, read-only. */
+  readonly rootfs: string;
+  readonly params: string;
+}
+
+export interface ImageProgress {
+  readonly what: string;
+  readonly done?: number | undefined;
+  readonly total?: number | undefined;
+}
+
+export interface StatefulDisk {
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+}
+
+export interface ConciergeOptions {
+  readonly context: Context;
+  readonly vms: Vms;
+  readonly config: CrostiniConfig;
+  /** Only the user may enter it. Its path has at most 60 bytes. */
+  readonly socketFolder: string;
+  readonly ensureImage: (profile: ImageProfile, onProgress: (progress: ImageProgress) => void) => Promise<BootImage>;
+  /** The disk that a VM keeps its state on; made when there is none. `undefined`: it has none. */
+  readonly statefulDisk?: (key: VmKey, bytes: number) => Promise<StatefulDisk | undefined>;
+}
+
+export interface StartWishes {
+  /** Ends the start, unless somebody else waits for it, too. */
+  readonly signal?: AbortSignal;
+  readonly onStage?: (stage: string, fraction?: number) => void;
+}
+
+interface Owned {
+  readonly owner?: string;
+}
+
+const GIB = 2 ** 30;
+
+export class ConciergeManager implements Concierge {
+  readonly #options: ConciergeOptions;
+  readonly #context: Context;
+  readonly #vms: Vms;
+  readonly #records: VmRecords;
+  readonly #entries: Map<string, TerminaEntry> = new Map();
+  #released = false;
+
+  constructor(options: ConciergeOptions) {
+    this.#options = options;
+    this.#context = options.context;
+    this.#vms = options.vms;
+    this.#records = new VmRecords(options.context.state);
+    const { events } = options.context;
+    events.on('vm:created', ({ vm, cid }) => this.#machineMade(vm, cid));
+    for (const topic of ['vm:stopped', 'vm:crashed'] as const) {
+      events.on(topic, async ({ vm, detail }) => this.#machineEnded(vm, detail));
+    }
+  }
+
+  /** Of the hook `vm/vsock-connect`. */
+  answer(machine: string, port: number): { readonly path: string } | undefined {
+    if (port !== HOST_PORTS.startup || this.#ofMachine(machine) === undefined) return undefined;
+    return { path: this.#socketPath(machine) };
+  }
+
+  // Starting
+
+  startVm(request: StartTermina): Promise<TerminaVm> {
+    return this.start(request);
+  }
+
+  async start(request: StartTermina, { signal, onStage }: StartWishes = {}): Promise<TerminaVm> {
+    signal?.throwIfAborted();
+    const key = vmKey(request.name, request.owner);
+    const entry = await this.#entryToStart(key, request);
+    if (entry.start === undefined) return entry.info();
+    const watcher = { onStage };
+    const left = Promise.withResolvers<never>();
+    entry.watchers.add(watcher);
+    const leave = (): void => {
+      entry.watchers.delete(watcher);
+      if (entry.watchers.size > 0) left.reject(signal?.reason);
+      else entry.abort.abort(signal?.reason);
+    };
+    signal?.addEventListener('abort', leave, { once: true });
+    try {
+      return await Promise.race([entry.start, left.promise]);
+    } finally {
+      signal?.removeEventListener('abort', leave);
+      entry.watchers.delete(watcher);
+    }
+  }
+
+  /** One that runs or starts, else a new one that starts. */
+  async #entryToStart(key: VmKey, request: StartTermina): Promise<TerminaEntry> {
+    for (;;) {
+      const there = this.#entries.get(keyText(key));
+      if (there?.state === 'running' || (there?.state === 'starting' && !there.abort.signal.aborted)) return there;
+      if (there === undefined) break;
+      await there.gone.promise;
+    }
+    const profile = request.profile ?? this.#options.config.profile;
+    const entry = new TerminaEntry(key, machineName(key), profile, new Date().toISOString());
+    this.#entries.set(keyText(key), entry);
+    entry.start = this.#context.track(`start of VM ${key.name}`, this.#begin(entry, request));
+    // Whoever asked hears of it; nobody else has to.
+    entry.start.catch(() => {});
+    return entry;
+  }
+
+  /** All or nothing. */
+  async #begin(entry: TerminaEntry, request: StartTermina): Promise<TerminaVm> {
+    try {
+      await this.#boot(entry, request);
+      await this.#shakeHands(entry);
+      await this.#records.write(this.#recordOf(entry, 'running'));
+      entry.abort.signal.throwIfAborted();
+      if (entry.ended) await this.#untilEnded(entry);
+      entry.move('running');
+      entry.start = undefined;
+      this.#tell('termina:started', entry);
+      return entry.info();
+    } catch (e) {
+      entry.move('failure');
+      await this.#giveBack(entry);
+      throw this.#explain(entry, e);
+    }
+  }
+
+  async #boot(entry: TerminaEntry, request: StartTermina): Promise<void> {
+    const { ensureImage, config } = this.#options;
+    const { key, machine, profile, cleanup } = entry;
+    const { signal } = entry.abort;
+    entry.stage('preparing the image');
+    const image = await orAborted(
+      ensureImage(profile, ({ what, done, total }) =>
+        entry.stage(what, done === undefined || total === undefined || total === 0 ? undefined : done / total),
+      ),
+      signal,
+    );
+    entry.image = image.id;
+    entry.cpus = request.cpus ?? config.cpus;
+    entry.memoryMib = request.memoryMib ?? config.mem[profile];
+    const lease = cleanup.use(
+      this.#context.resources.lease(ipv4Subnet, { key: `termina:${keyText(key)}`, size: SUBNET_SIZE }),
+    );
+    entry.subnet = Number(lease.value.start);
+    entry.network = networkOf(lease.value);
+    await this.#listen(entry);
+    await this.#records.write(this.#recordOf(entry, 'starting'));
+    cleanup.defer(() => this.#records.remove(key));
+    const disk =
+      profile === 'full'
+        ? await this.#options.statefulDisk?.(key, request.diskBytes ?? config.diskGib * GIB)
+        : undefined;
+    signal.throwIfAborted();
+    entry.stage('starting the machine');
+    const info = await this.#vms.start(describe(entry, image, disk, request));
+    this.#deferEnd(entry);
+    await this.#learn(entry, info);
+    this.#machineMade(machine, info.cid);
+    const seconds = info.accelerator === 'kvm' ? config.startSeconds : config.startSecondsTcg;
+    entry.stage('waiting for the guest');
+    await this.#untilReady(entry, request.timeoutMs ?? seconds * 1_000);
+  }
+
+  #deferEnd(entry: TerminaEntry): void {
+    entry.cleanup.defer(async () => {
+      if (await this.#isAlive(entry.machine)) await this.#vms.stop(entry.machine, { force: true });
+    });
+  }
+
+  async #listen(entry: TerminaEntry): Promise<void> {
+    const listener = await listenForStartup(this.#socketPath(entry.machine), () => {
+      if (entry.state !== 'starting') entry.expectRunning('made ready');
+      entry.ready.resolve();
+    });
+    entry.listener = entry.cleanup.use(listener);
+  }
+
+  async #untilReady(entry: TerminaEntry, timeoutMs: number): Promise<void> {
+    const { name } = entry.key;
+    const late = new AbortController();
+    const timeout = delay(timeoutMs, undefined, { signal: late.signal }).then(() => 'late' as const);
+    timeout.catch(() => {});
+    try {
+      const outcome = await orAborted(
+        Promise.race([entry.ready.promise, this.#untilEnded(entry), timeout]),
+        entry.abort.signal,
+      );
+      if (outcome !== 'late') return;
+    } finally {
+      late.abort();
+    }
+    const console = await consoleTail(this.#vms, entry.machine);
+    throw errors.CROSTINI_ERR_VM_SILENT({ details: { vm: name, seconds: timeoutMs / 1_000, console } });
+  }
+
+  async #untilEnded({ key, machine, machineEnded }: TerminaEntry): Promise<never> {
+    const why = await machineEnded.promise;
+    const console = await consoleTail(this.#vms, machine);
+    throw errors.CROSTINI_ERR_VM_ENDED({ details: { vm: key.name, why, console } });
+  }
+
+  async #shakeHands(entry: TerminaEntry): Promise<void> {
+    const { directory, network, abort } = entry;
+    if (network === undefined) throw new Error(`VM ${entry.key.name} has no network`);
+    entry.stage('setting up the guest');
+    const client = callMaitred(directory);
+    entry.cleanup.use(client);
+    entry.client = client;
+    const ended = this.#untilEnded(entry);
+    ended.catch(() => {});
+    await orAborted(Promise.race([setUpGuest(client, network, abort.signal), ended]), abort.signal);
+  }
+
+  /** What was thrown, in the words of this plugin. */
+  #explain({ key, abort }: TerminaEntry, e: unknown): unknown {
+    if (abort.signal.aborted) return abort.signal.reason;
+    if (!isRpcError(e)) return e;
+    const why = `its maitred did not do what it was asked: ${e.details}`;
+    const hint = `Its console may say why: runtime logs ${key.name}`;
+    return errors.CROSTINI_ERR_VM_START({ details: { vm: key.name, why, hint }, cause: e });
+  }
+
+  // Stopping
+
+  async stopVm(name: string, options: Owned & { readonly reason?: StopReason } = {}): Promise<void> {
+    const entry = this.#entries.get(keyText(vmKey(name, options.owner)));
+    if (entry !== undefined) await this.#stop(entry, options.reason ?? 'STOP_VM_REQUESTED');
+  }
+
+  async stopAllVms(reason: StopReason = 'STOP_ALL_VMS_REQUESTED'): Promise<void> {
+    const results = await Promise.allSettled([...this.#entries.values()].map((entry) => this.#stop(entry, reason)));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  async #stop(entry: TerminaEntry, reason: StopReason): Promise<void> {
+    if (entry.state === 'starting') {
+      entry.stopReason = reason;
+      const details = { vm: entry.key.name, state: 'stopped', verb: 'started at the same time' };
+      entry.abort.abort(errors.CROSTINI_ERR_VM_STATE({ details }));
+    } else if (entry.state === 'running') {
+      entry.move('stopping');
+      entry.stopReason = reason;
+      this.#tell('termina:stopping', entry);
+      entry.stop = this.#descend(entry);
+    }
+    await entry.stop;
+    await entry.gone.promise;
+  }
+
+  /** The ladder: maitred, and when it does not answer or its machine does not end, the machine. */
+  async #descend(entry: TerminaEntry): Promise<void> {
+    const { askSeconds, endSeconds } = this.#options.config.stop;
+    const { machine, client, machineEnded } = entry;
+    const ended = machineEnded.promise.then(() => true);
+    const asked = client?.call.Shutdown({}, { deadlineMs: askSeconds * 1_000 }).then(
+      () => true,
+      () => false,
+    );
+    // A guest may be gone before its answer is.
+    const answered = await Promise.race([asked ?? false, ended]);
+    if (answered && (await withinMs(ended, endSeconds * 1_000))) return;
+    if (await this.#isAlive(machine)) await this.#vms.stop(machine, { force: true });
+  }
+
+  // Suspending
+
+  async suspendVm(name: string, options: Owned = {}): Promise<void> {
+    const entry = this.#running(name, options, 'suspended');
+    if (entry.client !== undefined) await prepareToSuspend(entry.client);
+    await this.#vms.pause(entry.machine);
+  }
+
+  async resumeVm(name: string, options: Owned = {}): Promise<void> {
+    const entry = this.#running(name, options, 'resumed');
+    await this.#vms.resume(entry.machine);
+    if (entry.client !== undefined) await setTime(entry.client);
+  }
+
+  // Looking
+
+  async listVms({ owner }: Owned = {}): Promise<readonly TerminaVm[]> {
+    const all = [...this.#entries.values()].map((entry) => entry.info());
+    return owner === undefined ? all : all.filter((vm) => vm.owner === owner.toLowerCase());
+  }
+
+  async getVm(name: string, { owner }: Owned = {}): Promise<TerminaVm> {
+    return this.#entry(name, owner).info();
+  }
+
+  async endpoint(name: string, options: Owned = {}): Promise<GuestEndpoint> {
+    const { cid, directory } = this.#running(name, options, 'called');
+    return { cid, directory };
+  }
+
+  /** Resolves when everything of it is given back. */
+  async untilGone(name: string, { owner }: Owned = {}): Promise<void> {
+    await this.#entries.get(keyText(vmKey(name, owner)))?.gone.promise;
+  }
+
+  // From one runtime, or one version of this code, to the next
+
+  /** Takes over the VMs that go on, and ends those whose start was not finished. */
+  async adoptAll(handed: readonly VmRecord[] | undefined): Promise<void> {
+    const records = handed ?? (await this.#records.all());
+    const machines = new Map((await this.#vms.list()).map((info) => [info.name, info] as const));
+    for (const record of records) {
+      try {
+        await this.#adopt(record, machines.get(record.machine));
+      } catch (err) {
+        this.#context.log.warn({ err, vm: record.name }, `VM ${record.name} could not be taken over`);
+      }
+    }
+  }
+
+  async #adopt(record: VmRecord, info: VmInfo | undefined): Promise<void> {
+    const key = { owner: record.owner, name: record.name };
+    if (info === undefined || !isLive(info)) {
+      await this.#records.remove(key);
+      return;
+    }
+    if (record.state === 'starting') {
+      await this.#vms.stop(record.machine, { force: true });
+      await this.#records.remove(key);
+      return;
+    }
+    const entry = new TerminaEntry(key, record.machine, record.profile, record.startedAt);
+    entry.state = 'running';
+    entry.announced = true;
+    entry.image = record.image;
+    entry.ready.resolve();
+    try {
+      const at = BigInt(record.subnet);
+      const request = { key: `termina:${keyText(key)}`, size: SUBNET_SIZE, at };
+      const lease = entry.cleanup.use(this.#context.resources.lease(ipv4Subnet, request));
+      entry.subnet = record.subnet;
+      entry.network = networkOf(lease.value);
+      await this.#listen(entry);
+      await this.#learn(entry, info);
+      const client = callMaitred(entry.directory);
+      entry.cleanup.use(client);
+      entry.client = client;
+    } catch (e) {
+      await entry.cleanup.disposeAsync().catch(() => {});
+      throw e;
+    }
+    entry.cleanup.defer(() => this.#records.remove(key));
+    this.#deferEnd(entry);
+    this.#entries.set(keyText(key), entry);
+    if (info.state !== 'paused') void this.#greet(entry);
+  }
+
+  /** One that has hung meanwhile can still be stopped; that is the user's to say. */
+  async #greet(entry: TerminaEntry): Promise<void> {
+    const { key, client } = entry;
+    try {
+      if (client !== undefined) await checkMaitred(client);
+    } catch (err) {
+      if (this.#released || entry.state !== 'running') return;
+      this.#context.log.warn({ err, vm: key.name }, `VM ${key.name} was taken over, but its maitred does not answer`);
+    }
+  }
+
+  /** Of those that run, for the code that comes after this. */
+  records(): readonly VmRecord[] {
+    return [...this.#entries.values()]
+      .filter(({ state }) => state === 'running')
+      .map((e) => this.#recordOf(e, 'running'));
+  }
+
+  /** Ends starts that are under way, and lets go of the rest: they go on, and are found again. */
+  async release(): Promise<void> {
+    const starting = [...this.#entries.values()].filter(({ state }) => state === 'starting');
+    await Promise.all(starting.map((entry) => this.#stop(entry, 'SERVICE_SHUTDOWN')));
+    this.#released = true;
+    for (const { client, listener } of this.#entries.values()) {
+      client?.[Symbol.dispose]();
+      listener?.[Symbol.dispose]();
+    }
+    this.#entries.clear();
+  }
+
+  // What happens to machines
+
+  #machineMade(machine: string, cid: number | undefined): void {
+    const entry = this.#ofMachine(machine);
+    if (entry === undefined || entry.announced || entry.state !== 'starting') return;
+    entry.cid = cid ?? 0;
+    entry.announced = true;
+    this.#tell('termina:starting', entry);
+  }
+
+  async #machineEnded(machine: string, detail: string): Promise<void> {
+    const entry = this.#ofMachine(machine);
+    if (entry === undefined) return;
+    entry.ended = true;
+    entry.machineEnded.resolve(detail);
+    // A start that is under way sees to it.
+    if (entry.state === 'starting' || entry.state === 'failure') return;
+    entry.state = 'stopped';
+    await this.#giveBack(entry);
+  }
+
+  async #giveBack(entry: TerminaEntry): Promise<void> {
+    const { key, cleanup, gone } = entry;
+    try {
+      await cleanup.disposeAsync();
+    } catch (err) {
+      this.#context.log.warn({ err, vm: key.name }, `not everything of VM ${key.name} was undone`);
+    }
+    this.#entries.delete(keyText(key));
+    if (entry.announced) {
+      const { cid, stopReason: reason } = entry;
+      this.#context.events.emit('termina:stopped', { vm: key.name, owner: key.owner, cid, reason });
+    }
+    gone.resolve();
+  }
+
+  // Small things
+
+  #tell(topic: 'termina:starting' | 'termina:started' | 'termina:stopping', { key, cid }: TerminaEntry): void {
+    this.#context.events.emit(topic, { vm: key.name, owner: key.owner, cid });
+  }
+
+  async #learn(entry: TerminaEntry, { cid, pid, memoryMib, cpus, name }: VmInfo): Promise<void> {
+    entry.cid = cid ?? 0;
+    entry.pid = pid;
+    entry.memoryMib = memoryMib;
+    entry.cpus = cpus;
+    entry.directory = (await this.#vms.inspect(name)).directory;
+  }
+
+  async #isAlive(machine: string): Promise<boolean> {
+    return (await this.#vms.list()).some((info) => info.name === machine && isLive(info));
+  }
+
+  #recordOf(entry: TerminaEntry, state: VmRecord['state']): VmRecord {
+    const { key, machine, profile, image, subnet, startedAt } = entry;
+    return { version: 1, ...key, machine, state, type: 'termina', profile, image, subnet, startedAt };
+  }
+
+  #entry(name: string, owner: string | undefined): TerminaEntry {
+    const entry = this.#entries.get(keyText(vmKey(name, owner)));
+    if (entry === undefined) throw errors.CROSTINI_ERR_VM_NOT_FOUND({ details: { vm: name } });
+    return entry;
+  }
+
+  #running(name: string, { owner }: Owned, verb: string): TerminaEntry {
+    const entry = this.#entry(name, owner);
+    entry.expectRunning(verb);
+    return entry;
+  }
+
+  #ofMachine(machine: string): TerminaEntry | undefined {
+    return this.#entries.values().find((entry) => entry.machine === machine);
+  }
+
+  #socketPath(machine: string): string {
+    return join(this.#options.socketFolder, `${machine}.${HOST_PORTS.startup}`);
+  }
+}
+
+function describe(
+  { machine, memoryMib, cpus, network }: TerminaEntry,
+  { kernel, initrd, rootfs, params }: BootImage,
+  disk: StatefulDisk | undefined,
+  { kernelParams = [] }: StartTermina,
+): VmDescription {
+  return {
+    name: machine,
+    kernel,
+    initrd,
+    params: [params, ...kernelParams],
+    mem: memoryMib,
+    cpus,
+    block: [{ path: rootfs, ro: true, format: 'raw' }, ...(disk === undefined ? [] : [disk])],
+    vsock: { ports: Object.values(GUEST_PORTS) },
+    ...(network === undefined ? {} : { net: [{}] }),
+  };
+}
+
+const isLive = ({ state }: VmInfo): boolean => state !== 'stopped' && state !== 'crashed';
+
+/** As `promise`, unless `signal` is aborted before. */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  promise.catch(() => {});
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Whether it resolves within that time. */
+async function withinMs(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  const ended = new AbortController();
+  const late = delay(ms, false, { signal: ended.signal }).catch(() => false);
+  const inTime = await Promise.race([promise.then(() => true), late]);
+  ended.abort();
+  return inTime;
+}
+
+/** What grpc-js rejects a call with. */
+function isRpcError(e: unknown): e is Error & { readonly details: string } {
+  return e instanceof Error && 'details' in e && typeof e.details === 'string' && 'metadata' in e;
+}
