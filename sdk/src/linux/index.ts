@@ -15,6 +15,15 @@ export { sealDescriptors } from './descriptors.ts';
 export { drainEventfd, eventfd, signalEventfd } from './eventfd.ts';
 export { canLockRange, type LockRange, lockFile, lockRange } from './file-locks.ts';
 export { linuxHost } from './host.ts';
+export {
+  endMachine,
+  peekEndedChild,
+  type Resource,
+  reapChild,
+  setClock,
+  setHostName,
+  setResourceLimit,
+} from './init-process.ts';
 export { Inotify, type InotifyEvent, type InotifyEventName } from './inotify.ts';
 export {
   IORING_ASYNC_CANCEL,
@@ -26,6 +35,7 @@ export {
   IoUring,
 } from './io-uring.ts';
 export { blockDeviceSectors, blockDeviceSize, ioctlBuffer, ioctlNumber, ioctlRequest } from './ioctl.ts';
+export { addDefaultRoute, removeDefaultRoute, setInterfaceAddress } from './ipv4.ts';
 export {
   type Advice,
   MAX_MAPPING,
@@ -37,6 +47,7 @@ export {
   PAGE_SIZE,
 } from './mapping.ts';
 export { addSeals, type MemfdOptions, memfdCreate, type Seal, sealsOf } from './memfd.ts';
+export { MOUNT, type MountOptions, mountFilesystem, syncFilesystems, unmount } from './mount.ts';
 export { type OpenBeneathOptions, openBeneath, type Resolve } from './open-beneath.ts';
 export { pidfdGetfd, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
 export { pipe } from './pipe.ts';

@@ -62,7 +62,7 @@ export interface Tap {
  * has it), EINVAL (it was made with other flags), …
  */
 export function openTap(options: TapOptions = {}): Tap {
-  const request = ifreq(options.name ?? 'tap%d');
+  const request = interfaceRequest(options.name ?? 'tap%d');
   const flags =
     IFF_TAP |
     IFF_NO_PI |
@@ -129,7 +129,7 @@ export function setInterfaceUp(name: string, up: boolean): void {
   const view = new DataView(request.buffer);
   const flags = view.getUint16(UNION_AT, true);
   view.setUint16(UNION_AT, up ? flags | IFF_UP : flags & ~IFF_UP, true);
-  tell(SIOCSIFFLAGS, request);
+  tellInterface(SIOCSIFFLAGS, request);
 }
 
 /** @throws SDK_ERR_ARGUMENT, LinuxError ENODEV, … */
@@ -139,9 +139,9 @@ export function isInterfaceUp(name: string): boolean {
 
 /** In bytes, without the Ethernet header. @throws SDK_ERR_ARGUMENT, LinuxError ENODEV, EINVAL, … */
 export function setInterfaceMtu(name: string, mtu: number): void {
-  const request = ifreq(name);
+  const request = interfaceRequest(name);
   new DataView(request.buffer).setInt32(UNION_AT, mtu, true);
-  tell(SIOCSIFMTU, request);
+  tellInterface(SIOCSIFMTU, request);
 }
 
 /** @throws SDK_ERR_ARGUMENT, LinuxError ENODEV, … */
@@ -156,23 +156,25 @@ export function interfaceMac(name: string): Uint8Array {
 
 /** `mac`: six bytes, not a group address. @throws SDK_ERR_ARGUMENT, LinuxError ENODEV, EADDRNOTAVAIL, … */
 export function setInterfaceMac(name: string, mac: Uint8Array): void {
-  const request = ifreq(name);
+  const request = interfaceRequest(name);
   new DataView(request.buffer).setUint16(UNION_AT, ARPHRD_ETHER, true);
   request.set(mac.subarray(0, 6), UNION_AT + 2);
-  tell(SIOCSIFHWADDR, request);
+  tellInterface(SIOCSIFHWADDR, request);
 }
 
 function ask(name: string, operation: number): Uint8Array {
-  const request = ifreq(name);
-  tell(operation, request);
+  const request = interfaceRequest(name);
+  tellInterface(operation, request);
   return request;
 }
 
-function tell(operation: number, request: Uint8Array): void {
+/** One of netdevice(7)'s operations, whose request is read and written. @throws LinuxError */
+export function tellInterface(operation: number, request: Uint8Array): void {
   closeSync(openSocket(AF_INET, 'datagram', (fd) => ioctlBuffer(fd, operation, request)));
 }
 
-function ifreq(name: string): Uint8Array {
+/** struct ifreq with the name in it. @throws SDK_ERR_ARGUMENT */
+export function interfaceRequest(name: string): Uint8Array {
   const bytes = Buffer.from(name);
   const isName =
     bytes.length >= 1 && bytes.length <= MAX_NAME && !/[\0/\s:]/.test(name) && name !== '.' && name !== '..';
