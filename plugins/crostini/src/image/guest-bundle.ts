@@ -4,7 +4,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { createRequire, findPackageJSON } from 'node:module';
 import { dirname, extname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -24,16 +24,13 @@ const BUNDLER = join(HERE, `guest-bundle-main${EXTENSION}`);
 const TIMEOUT_MS = 120_000;
 
 const run = promisify(execFile);
-/** From where the sdk is: koffi and vite are its own. */
-const require = createRequire(createRequire(import.meta.url).resolve('@runtime/sdk/package.json'));
+/** koffi and vite are the sdk's. */
+const SDK = createRequire(import.meta.url).resolve('@runtime/sdk/package.json');
 
 /** The Node that runs in guests. What V8 made is good for no other. */
 export function guestNode(): string {
-  try {
-    return join(dirname(require.resolve('node/package.json')), 'bin/node');
-  } catch {
-    return process.execPath;
-  }
+  const manifest = findPackageJSON('node', SDK);
+  return manifest === undefined ? process.execPath : join(dirname(manifest), 'bin/node');
 }
 
 /**
@@ -60,11 +57,13 @@ export async function guestBundleInputs(): Promise<string> {
 }
 
 function manifestOf(name: string): string {
-  return require.resolve(`${name}/package.json`);
+  const file = findPackageJSON(name, SDK);
+  if (file === undefined) throw new TypeError(`there is no ${name}`);
+  return file;
 }
 
 function sdkFolder(name: string): string {
-  return join(dirname(manifestOf('@runtime/sdk')), EXTENSION === '.ts' ? 'src' : 'dist', name);
+  return join(dirname(SDK), EXTENSION === '.ts' ? 'src' : 'dist', name);
 }
 
 function sourcesIn(folder: string): string[] {
