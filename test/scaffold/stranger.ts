@@ -11,6 +11,8 @@ const ROOT = join(import.meta.dirname, '../..');
 /** Of an installed sdk. */
 const COMMAND = 'node_modules/@runtime/sdk/bin/runtime.mjs';
 const PATIENCE_MS = 30_000;
+/** How this machine reaches a registry: proxies, authorities, and what npm was told. */
+const NETWORK = /^((https?|no|all)_proxy|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)|npm_config_(registry|cafile|ca))$/i;
 
 export class Stranger implements AsyncDisposable {
   readonly home: string;
@@ -21,6 +23,7 @@ export class Stranger implements AsyncDisposable {
     this.home = realpathSync(mkdtempSync(join(tmpdir(), 'runtime-stranger-')));
     const { PATH, HOME, LANG } = process.env;
     this.env = {
+      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => NETWORK.test(name))),
       PATH,
       HOME,
       LANG,
