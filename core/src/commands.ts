@@ -61,15 +61,22 @@ export type OptionValues<T extends CommandSpec> =
     ? { readonly [K in keyof T['options']]: OptionOf<T['options'][K]> }
     : Readonly<Record<string, never>>;
 
-/** The terminal at the other end. */
-export interface CommandTerminal {
-  readonly isTTY: boolean;
+export interface TerminalSize {
   readonly columns: number;
   readonly rows: number;
 }
+/** The terminal at the other end. */
+export interface CommandTerminal extends TerminalSize {
+  readonly isTTY: boolean;
+  /** Of standard input; the others are of standard output. */
+  readonly inputIsTTY?: boolean;
+}
 
 export interface CommandIo {
+  /** As it was when the command began. */
   readonly terminal: CommandTerminal;
+  /** Its size as it changes, the last one only for a reader that is slow; ends with the command. To be read by one loop. */
+  readonly resizes: AsyncIterable<TerminalSize>;
   /** Working directory of the caller. */
   readonly cwd: string;
   /** Text for people; a newline is added. Waits while the reader is slow. */
@@ -77,6 +84,8 @@ export interface CommandIo {
   err(line: string): Promise<void>;
   /** Bytes as they are. */
   write(bytes: Uint8Array): Promise<void>;
+  /** The same for standard error. */
+  writeErr(bytes: Uint8Array): Promise<void>;
   /** What the command is about, as data: printed as table, JSON or YAML, as the caller asked. */
   data(value: unknown): Promise<void>;
   /** A named stage of work over a second. `fraction` from 0 to 1, when known. */

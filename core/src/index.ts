@@ -13,6 +13,7 @@ export type {
   Invocation,
   OptionType,
   OptionValues,
+  TerminalSize,
 } from './commands.ts';
 export { coreErrorTable } from './core-errors.ts';
 export * from './errors.ts';
@@ -30,6 +31,7 @@ export type {
 export type { CallResult, HookBus, TapFunction, TapOptions } from './hooks.ts';
 export type { NativeHost, PeerCredentials } from './host.ts';
 export type { KeeperKind, KeeperKinds, Keepers } from './keepers.ts';
+export { Latest } from './latest.ts';
 export { type PluginState, TRANSITIONS } from './lifecycle.ts';
 export { findPlugin, findPlugins, listPlugins, type Places, type PluginListing } from './loader/find.ts';
 export { PLUGIN_NAME } from './loader/manifest.ts';

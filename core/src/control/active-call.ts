@@ -1,8 +1,10 @@
 // One request under way on the server: its items, its input, its end.
 
 import type { Clock } from '../clock.ts';
+import type { TerminalSize } from '../commands.ts';
 import { errors } from '../core-errors.ts';
 import { isRuntimeError } from '../errors.ts';
+import { Latest } from '../latest.ts';
 import type { Call } from './methods.ts';
 import { INPUT_WINDOW, ITEM_WINDOW } from './protocol.ts';
 import { ReceiveWindow, SendWindow } from './window.ts';
@@ -34,6 +36,8 @@ export class ActiveCall implements Call<unknown> {
   #inputEnded = false;
   #inputWake: (() => void) | undefined;
   #graceTimer: Disposable | undefined;
+
+  readonly resizes: Latest<TerminalSize> = new Latest();
 
   constructor(options: ActiveCallOptions) {
     this.#options = options;
@@ -84,6 +88,7 @@ export class ActiveCall implements Call<unknown> {
     if (this.#cancelled.signal.aborted) return;
     this.#cancelled.abort(this.#cancellation());
     this.endInput();
+    this.resizes.end();
     this.#graceTimer = this.#options.clock.after(this.#options.cancelMs, () =>
       this.#end({ error: this.#cancellation() }),
     );
@@ -112,6 +117,7 @@ export class ActiveCall implements Call<unknown> {
     this.#over.abort(this.#cancellation());
     this.#graceTimer?.[Symbol.dispose]();
     this.endInput();
+    this.resizes.end();
     this.#inputQueue = [];
     this.#options.finish(outcome);
   }

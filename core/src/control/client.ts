@@ -3,6 +3,7 @@
 
 import { connect as connectSocket, type Socket } from 'node:net';
 import { type Clock, systemClock } from '../clock.ts';
+import type { TerminalSize } from '../commands.ts';
 import { errors } from '../core-errors.ts';
 import { fromErrorRecord } from '../errors.ts';
 import { encodeFrame, FrameDecoder, MAX_FRAME } from '../wire/frames.ts';
@@ -72,6 +73,8 @@ export interface CommandOutput {
   item(item: CommandItem): void | Promise<void>;
   /** Standard input for the command; none by default. */
   readonly input?: AsyncIterable<Uint8Array>;
+  /** Sizes of the terminal as they change; ended by the caller. */
+  readonly resizes?: AsyncIterable<TerminalSize>;
   /** Asks the command to end. Its last output still arrives. */
   readonly signal?: AbortSignal;
 }
@@ -207,6 +210,8 @@ class SocketClient implements ControlClient {
         exchange.cancel();
         exchange.fail(error);
       });
+      // No size is worth a command.
+      if (output.resizes !== undefined) exchange.sendSizes(output.resizes).catch(() => {});
       for await (const item of checkedItems('commands.run', exchange)) await output.item(item);
       return (await this.#result('commands.run', exchange)).exit;
     } finally {

@@ -34,17 +34,18 @@ function commandIo(params: RunCommandParams, call: Call<CommandItem>): CommandIo
   const text = async (kind: 'out' | 'err', line: string): Promise<void> => {
     for (const piece of textPieces(`${line}\n`)) await call.item({ kind, text: piece });
   };
+  const binary = async (kind: 'bytes' | 'err-bytes', bytes: Uint8Array): Promise<void> => {
+    for (let at = 0; at < bytes.length; at += CHUNK) await call.item({ kind, bytes: bytes.subarray(at, at + CHUNK) });
+  };
   return {
     terminal: params.terminal ?? NO_TERMINAL,
+    resizes: call.resizes,
     cwd: params.cwd,
     input: call.input,
     out: (line) => text('out', line),
     err: (line) => text('err', line),
-    async write(bytes) {
-      for (let at = 0; at < bytes.length; at += CHUNK) {
-        await call.item({ kind: 'bytes', bytes: bytes.subarray(at, at + CHUNK) });
-      }
-    },
+    write: (bytes) => binary('bytes', bytes),
+    writeErr: (bytes) => binary('err-bytes', bytes),
     data: (value) => call.item({ kind: 'data', value }),
     progress: (stage, fraction) =>
       call.item(fraction === undefined ? { kind: 'progress', stage } : { kind: 'progress', stage, fraction }),

@@ -29,7 +29,7 @@ class RecordingSocket {
 const SEEDS = [
   '{"type":"request","v":1,"id":7,"method":"ping"}\n',
   '{"type":"request","v":1,"id":7,"method":"plugin.info","params":{"name":"hello"}}\n',
-  '{"type":"request","v":1,"id":8,"method":"commands.run","params":{"name":"echo","args":["a"],"options":{"n":1},"cwd":"/"}}\n{"type":"input","v":1,"id":8,"data":{"$t":"bytes","v":"aGk="}}\n{"type":"input-end","v":1,"id":8}\n',
+  '{"type":"request","v":1,"id":8,"method":"commands.run","params":{"name":"echo","args":["a"],"options":{"n":1},"cwd":"/"}}\n{"type":"input","v":1,"id":8,"data":{"$t":"bytes","v":"aGk="}}\n{"type":"resize","v":1,"id":8,"columns":80,"rows":24}\n{"type":"input-end","v":1,"id":8}\n',
   '{"type":"request","v":1,"id":9,"method":"events.subscribe","params":{"pattern":"vm:*","replay":3}}\n{"type":"credit","v":1,"id":9,"bytes":100}\n{"type":"cancel","v":1,"id":9}\n',
   '{"type":"request","v":1,"id":1,"method":"trace.subscribe","params":{"kind":"lease","vm":"x"}}\n',
   '{"type":"request","v":1,"id":1,"method":"trace.why","params":{"id":3}}\n',

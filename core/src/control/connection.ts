@@ -107,6 +107,7 @@ export class ControlConnection {
     if (message.type === 'cancel') call?.cancel();
     else if (message.type === 'credit') call?.grant(message.bytes);
     else if (message.type === 'input') call?.addInput(decodeValue(message.data), bytes);
+    else if (message.type === 'resize') call?.resizes.set({ columns: message.columns, rows: message.rows });
     else call?.endInput();
   }
 

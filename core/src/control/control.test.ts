@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Clock } from '../clock.ts';
-import type { CommandIo } from '../commands.ts';
+import type { CommandIo, TerminalSize } from '../commands.ts';
 import type { NativeHost } from '../host.ts';
+import { Latest } from '../latest.ts';
 import { TraceRecorder } from '../trace-recorder.ts';
 import { encodeFrame, FrameDecoder } from '../wire/frames.ts';
 import type { JsonObject } from '../wire/value.ts';
@@ -445,6 +446,39 @@ describe('commands', () => {
     abort.abort();
     await expect(running).rejects.toMatchObject({ code: 'CORE_ERR_CANCELLED' });
     await expect(io?.out('too late')).rejects.toMatchObject({ code: 'CORE_ERR_CANCELLED' });
+  });
+
+  it('learn of new sizes of the terminal, and write bytes to standard error', async () => {
+    await serve();
+    const c = await client();
+    runtime.commands.add({ name: 'demo run', summary: 'Follows' }, async ({ io }) => {
+      await io.writeErr(new Uint8Array([0, 255]));
+      for await (const { columns, rows } of io.resizes) {
+        await io.out(`${columns}x${rows}`);
+        if (rows === 2) return 0;
+      }
+      return 1;
+    });
+    const sizes = new Latest<TerminalSize>();
+    const items: CommandItem[] = [];
+    const item = (one: CommandItem): void => {
+      items.push(one);
+      if (one.kind === 'err-bytes') sizes.set({ columns: 100, rows: 1 });
+      if (one.kind === 'out') sizes.set({ columns: 65_535, rows: 2 });
+    };
+    expect(await c.runCommand({ name: 'demo run', cwd: '/' }, { item, resizes: sizes })).toBe(0);
+    expect(items).toEqual([
+      { kind: 'err-bytes', bytes: new Uint8Array([0, 255]) },
+      { kind: 'out', text: '100x1\n' },
+      { kind: 'out', text: '65535x2\n' },
+    ]);
+  });
+
+  it('whose terminal has no size of one end their connection', async () => {
+    await serve();
+    const peer = keep(new RawPeer());
+    peer.send({ type: 'resize', v: 1, id: 5, columns: 1, rows: 65_536 });
+    expect(await peer.next('error')).toMatchObject({ error: { code: 'CORE_ERR_WIRE' } });
   });
 
   it('are aborted when the client goes away', async () => {

@@ -1,5 +1,6 @@
 // One request under way on the client: items to be read, input to be sent, a result to come.
 
+import type { TerminalSize } from '../commands.ts';
 import { errors } from '../core-errors.ts';
 import { INPUT_CHUNK, INPUT_WINDOW, ITEM_WINDOW } from './protocol.ts';
 import { ReceiveWindow, SendWindow } from './window.ts';
@@ -8,6 +9,7 @@ export type Outbound =
   | { readonly type: 'cancel' }
   | { readonly type: 'input-end' }
   | { readonly type: 'input'; readonly data: Uint8Array }
+  | ({ readonly type: 'resize' } & TerminalSize)
   | { readonly type: 'credit'; readonly bytes: number };
 
 export interface ExchangeOptions {
@@ -126,6 +128,14 @@ export class Exchange {
     }
     // Not awaited: a source that waits for a key press ends only with the next one.
     void iterator.return?.();
+  }
+
+  /** Sends each size until `source` ends, or the request. */
+  async sendSizes(source: AsyncIterable<TerminalSize>): Promise<void> {
+    for await (const { columns, rows } of source) {
+      if (this.#over.signal.aborted) return;
+      this.#send({ type: 'resize', columns, rows });
+    }
   }
 
   async #sendChunk(chunk: Uint8Array): Promise<void> {

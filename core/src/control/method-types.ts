@@ -71,7 +71,7 @@ export interface RunCommandParams {
 export type CommandItem =
   /** Text as it is to be printed, line feeds included. */
   | { readonly kind: 'out' | 'err'; readonly text: string }
-  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  | { readonly kind: 'bytes' | 'err-bytes'; readonly bytes: Uint8Array }
   | { readonly kind: 'data'; readonly value: unknown }
   | { readonly kind: 'progress'; readonly stage: string; readonly fraction?: number }
   /** Keys are to be sent as they are typed, or no longer. */

@@ -1,5 +1,6 @@
 // What the methods of the control socket do. Their types are in method-types.ts, their schemas in schemas.ts.
 
+import type { TerminalSize } from '../commands.ts';
 import { errors } from '../core-errors.ts';
 import { isRuntimeError, toErrorRecord } from '../errors.ts';
 import type { EventName, RuntimeEvent } from '../events.ts';
@@ -29,6 +30,8 @@ export interface Call<I> {
   item(data: I): Promise<void>;
   /** Bytes that the client sends; ends with the request. */
   readonly input: AsyncIterable<Uint8Array>;
+  /** Of the client's terminal; ends with the request. */
+  readonly resizes: AsyncIterable<TerminalSize>;
 }
 
 export type Handler<M extends MethodName> = (

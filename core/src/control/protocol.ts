@@ -57,6 +57,7 @@ export type ClientMessage =
   | { readonly type: 'cancel'; readonly id: number }
   | { readonly type: 'input'; readonly id: number; readonly data: JsonValue }
   | { readonly type: 'input-end'; readonly id: number }
+  | { readonly type: 'resize'; readonly id: number; readonly columns: number; readonly rows: number }
   | { readonly type: 'credit'; readonly id: number; readonly bytes: number };
 
 export type ServerMessage =
@@ -69,6 +70,8 @@ export type ServerMessage =
 
 const MAX_METHOD = 64;
 const MAX_CREDIT = 2 ** 30;
+/** What a terminal can be told, struct winsize. */
+const MAX_EXTENT = 65_535;
 
 function refuse(why: string): never {
   throw errors.CORE_ERR_WIRE({ details: { why } });
@@ -86,6 +89,13 @@ function credit(frame: JsonObject): number {
   return typeof bytes === 'number' && Number.isInteger(bytes) && bytes > 0 && bytes <= MAX_CREDIT
     ? bytes
     : refuse(`"bytes" is not an integer from 1 to ${MAX_CREDIT}`);
+}
+
+function extent(frame: JsonObject, key: 'columns' | 'rows'): number {
+  const value = frame[key];
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_EXTENT
+    ? value
+    : refuse(`"${key}" is not an integer from 0 to ${MAX_EXTENT}`);
 }
 
 function required(frame: JsonObject, key: string): JsonValue {
@@ -111,6 +121,10 @@ const CLIENT_PARSERS: Parsers<ClientMessage> = {
   },
   cancel: { keys: ['id'], parse: (f) => ({ type: 'cancel', id: id(f) }) },
   input: { keys: ['id', 'data'], parse: (f) => ({ type: 'input', id: id(f), data: required(f, 'data') }) },
+  resize: {
+    keys: ['id', 'columns', 'rows'],
+    parse: (f) => ({ type: 'resize', id: id(f), columns: extent(f, 'columns'), rows: extent(f, 'rows') }),
+  },
   'input-end': { keys: ['id'], parse: (f) => ({ type: 'input-end', id: id(f) }) },
   credit: { keys: ['id', 'bytes'], parse: (f) => ({ type: 'credit', id: id(f), bytes: credit(f) }) },
 };

@@ -50,7 +50,12 @@ export const PARAMS: { readonly [M in MethodName]: z.ZodType<Params<M>> } = {
     args: z.array(z.string()).max(100_000).exactOptional(),
     options: z.record(z.string(), z.unknown()).exactOptional(),
     terminal: z
-      .strictObject({ isTTY: flag, columns: z.int().min(0).max(65_535), rows: z.int().min(0).max(65_535) })
+      .strictObject({
+        isTTY: flag,
+        columns: z.int().min(0).max(65_535),
+        rows: z.int().min(0).max(65_535),
+        inputIsTTY: flag.exactOptional(),
+      })
       .exactOptional(),
     cwd: z.string().min(1).max(4096).startsWith('/'),
   }),
@@ -242,7 +247,7 @@ export const ITEMS: { readonly [M in MethodName]: z.ZodType<Item<M>> } = {
   'commands.list': z.never(),
   'commands.run': z.discriminatedUnion('kind', [
     z.looseObject({ kind: z.enum(['out', 'err']), text }),
-    z.looseObject({ kind: z.literal('bytes'), bytes: z.instanceof(Uint8Array) }),
+    z.looseObject({ kind: z.enum(['bytes', 'err-bytes']), bytes: z.instanceof(Uint8Array) }),
     z.looseObject({ kind: z.literal('data'), value: z.unknown() }),
     z.looseObject({ kind: z.literal('progress'), stage: text, fraction: z.number().exactOptional() }),
     z.looseObject({ kind: z.literal('raw'), on: z.boolean() }),

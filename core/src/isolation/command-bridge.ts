@@ -1,11 +1,12 @@
 // Commands of a plugin in its own process: the terminal stays here, and the process works it by messages.
 
-import type { CommandHandler, CommandIo, CommandSpec } from '../commands.ts';
+import type { CommandHandler, CommandIo, CommandSpec, TerminalSize } from '../commands.ts';
 import { errors } from '../core-errors.ts';
 
 interface OpenInvocation {
   readonly io: CommandIo;
   readonly input: AsyncIterator<Uint8Array>;
+  readonly resizes: AsyncIterator<TerminalSize>;
 }
 
 /** Commands under way. */
@@ -15,7 +16,8 @@ export class Invocations {
 
   begin(io: CommandIo): number {
     this.#last += 1;
-    this.#open.set(this.#last, { io, input: io.input[Symbol.asyncIterator]() });
+    const [input, resizes] = [io.input[Symbol.asyncIterator](), io.resizes[Symbol.asyncIterator]()];
+    this.#open.set(this.#last, { io, input, resizes });
     return this.#last;
   }
 
@@ -31,6 +33,12 @@ export class Invocations {
   /** `undefined` at the end of input. */
   async nextInput(id: number): Promise<Uint8Array | undefined> {
     const { done, value } = await this.#get(id).input.next();
+    return done === true ? undefined : value;
+  }
+
+  /** `undefined` when there will be no other. */
+  async nextSize(id: number): Promise<TerminalSize | undefined> {
+    const { done, value } = await this.#get(id).resizes.next();
     return done === true ? undefined : value;
   }
 

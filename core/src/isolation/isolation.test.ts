@@ -213,9 +213,13 @@ describe.each<Isolation>(['in-process', 'process'])('a plugin %s', (isolation) =
       out: async (line) => void written.push(`out ${line}`),
       err: async (line) => void written.push(`err ${line}`),
       write: async (bytes) => void written.push(Buffer.from(bytes).toString()),
+      writeErr: async (bytes) => void written.push(`err ${Buffer.from(bytes)}`),
       data: async (value) => void written.push(value),
       progress: async (stage, fraction) => void written.push([stage, fraction]),
       raw: async (on) => void written.push({ raw: on }),
+      resizes: (async function* () {
+        yield { columns: 100, rows: 10 };
+      })(),
       input: (async function* () {
         yield new Uint8Array([104, 105]);
         yield new Uint8Array([33]);
@@ -230,6 +234,7 @@ describe.each<Isolation>(['in-process', 'process'])('a plugin %s', (isolation) =
       { big: 2n ** 70n },
       'hi',
       '!',
+      'err 100x10',
     ]);
     const abort = new AbortController();
     const running = runtime.commands.run('lab greet', { ...invocation, args: ['forever'], signal: abort.signal });

@@ -127,6 +127,8 @@ export interface Calls {
   'io.progress': [invocation: number, stage: string, fraction: number | undefined];
   'io.raw': [invocation: number, on: boolean];
   'io.input': [invocation: number];
+  'io.write-err': [invocation: number, bytes: Uint8Array];
+  'io.resize': [invocation: number];
 }
 export const CALLS: { readonly [M in keyof Calls]: z.ZodType<Calls[M]> } = {
   service: z.tuple([name, name, values]),
@@ -146,6 +148,8 @@ export const CALLS: { readonly [M in keyof Calls]: z.ZodType<Calls[M]> } = {
   'io.progress': z.tuple([id, z.string(), maybe(z.number())]),
   'io.raw': z.tuple([id, z.boolean()]),
   'io.input': z.tuple([id]),
+  'io.write-err': z.tuple([id, z.instanceof(Uint8Array)]),
+  'io.resize': z.tuple([id]),
 };
 
 /** Arguments of what is not answered. */

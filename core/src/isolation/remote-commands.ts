@@ -1,7 +1,7 @@
 // Commands and checks as a plugin in its own process has them.
 
 import type { Check, CheckRegistry } from '../checks.ts';
-import type { CommandHandler, CommandIo, CommandRegistry, CommandSpec, Invocation } from '../commands.ts';
+import type { CommandHandler, CommandIo, CommandRegistry, CommandSpec, Invocation, TerminalSize } from '../commands.ts';
 import type { Scope } from '../scope.ts';
 import type { RemoteLink } from './remote-link.ts';
 
@@ -67,18 +67,21 @@ export class RemoteCommands {
       out: async (line) => void (await link.call('io.out', id, line)),
       err: async (line) => void (await link.call('io.err', id, line)),
       write: async (bytes) => void (await link.call('io.write', id, bytes)),
+      writeErr: async (bytes) => void (await link.call('io.write-err', id, bytes)),
       data: async (value) => void (await link.call('io.data', id, value)),
       progress: async (stage, fraction) => void (await link.call('io.progress', id, stage, fraction)),
       raw: async (on) => void (await link.call('io.raw', id, on)),
-      input: {
-        async *[Symbol.asyncIterator]() {
-          for (;;) {
-            const chunk = (await link.call('io.input', id)) as Uint8Array | undefined;
-            if (chunk === undefined) return;
-            yield chunk;
-          }
-        },
-      },
+      input: asked(() => link.call('io.input', id)) as AsyncIterable<Uint8Array>,
+      resizes: asked(() => link.call('io.resize', id)) as AsyncIterable<TerminalSize>,
     };
+  }
+}
+
+/** One after the other, until there is none. */
+async function* asked(next: () => Promise<unknown>): AsyncGenerator<unknown, void> {
+  for (;;) {
+    const value = await next();
+    if (value === undefined) return;
+    yield value;
   }
 }

@@ -131,6 +131,8 @@ export class Session {
       'io.progress': (id, stage, fraction) => io(id).progress(stage, fraction),
       'io.raw': (id, on) => io(id).raw(on),
       'io.input': (id) => invocations.nextInput(id),
+      'io.write-err': (id, bytes) => io(id).writeErr(bytes),
+      'io.resize': (id) => invocations.nextSize(id),
     };
   }
 

@@ -22,6 +22,7 @@ export class CommandPrinter {
     if (item.kind === 'out') await this.#terminal.out(item.text);
     if (item.kind === 'err') await this.#terminal.err(item.text);
     if (item.kind === 'bytes') await this.#terminal.out(item.bytes);
+    if (item.kind === 'err-bytes') await this.#terminal.err(item.bytes);
     if (item.kind === 'data') await this.#terminal.out(`${await formatData(item.value, this.#format)}\n`);
   }
 

@@ -8,6 +8,7 @@ import {
   didYouMean,
   isRuntimeError,
   type OptionValues,
+  type TerminalSize,
 } from '@runtime/core';
 import {
   type CommandItem,
@@ -69,14 +70,16 @@ async function remoteHost(context: CliContext, words: readonly string[]): Promis
     if (isRuntimeError(e, 'CORE_ERR_CONTROL_UNREACHABLE')) throw withoutRuntime(context, words) ?? e;
     throw e;
   }
-  const { size } = context.terminal;
+  const { terminal } = context;
   return {
     list: () => client.request('commands.list', {}),
-    run: ({ name }, call, print) =>
-      client.runCommand(
-        { name, args: call.args, options: call.options, terminal: { ...size }, cwd: context.cwd },
-        { item: print, input: standardInput(), signal: context.signal },
-      ),
+    run: async ({ name }, call, print) => {
+      using following = terminal.followSize();
+      return await client.runCommand(
+        { name, args: call.args, options: call.options, terminal: { ...terminal.size }, cwd: context.cwd },
+        { item: print, input: standardInput(), resizes: following.sizes, signal: context.signal },
+      );
+    },
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   };
 }
@@ -122,6 +125,7 @@ async function localHost(context: CliContext): Promise<Host> {
     run: async ({ name, lasting }, call, print) => {
       const stopped = new AbortController();
       await using _server = lasting === true ? await reachable(context, app, () => stopped.abort()) : undefined;
+      using following = terminal.followSize();
       let input: AsyncIterableIterator<Uint8Array> | undefined;
       const read = (): AsyncIterableIterator<Uint8Array> => {
         input = standardInput();
@@ -131,7 +135,7 @@ async function localHost(context: CliContext): Promise<Host> {
         return await app.runtime.commands.run(name, {
           args: call.args,
           options: call.options as OptionValues<CommandSpec>,
-          io: localIo(context, print, read),
+          io: localIo(context, print, read, following.sizes),
           signal: AbortSignal.any([context.signal, stopped.signal]),
         });
       } finally {
@@ -168,6 +172,7 @@ function localIo(
   { terminal, cwd }: CliContext,
   print: (item: CommandItem) => Promise<void>,
   input: () => AsyncIterableIterator<Uint8Array>,
+  resizes: AsyncIterable<TerminalSize>,
 ): CommandIo {
   return {
     terminal: terminal.size,
@@ -175,6 +180,8 @@ function localIo(
     out: (line) => print({ kind: 'out', text: `${line}\n` }),
     err: (line) => print({ kind: 'err', text: `${line}\n` }),
     write: (bytes) => print({ kind: 'bytes', bytes }),
+    writeErr: (bytes) => print({ kind: 'err-bytes', bytes }),
+    resizes,
     data: (value) => print({ kind: 'data', value }),
     progress: (stage, fraction) =>
       print(fraction === undefined ? { kind: 'progress', stage } : { kind: 'progress', stage, fraction }),

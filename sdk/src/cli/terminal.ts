@@ -1,6 +1,6 @@
 // Standard output and error of the command.
 
-import type { CommandTerminal } from '@runtime/core';
+import { type CommandTerminal, Latest, type TerminalSize } from '@runtime/core';
 import type { Environment } from './xdg.ts';
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
@@ -23,6 +23,8 @@ export interface Terminal {
   out(text: string | Uint8Array): Promise<void>;
   err(text: string | Uint8Array): Promise<void>;
   readonly size: CommandTerminal;
+  /** Its size as it changes, until this is disposed of. */
+  followSize(): Disposable & { readonly sizes: AsyncIterable<TerminalSize> };
   /** For standard output and for standard error. */
   readonly paint: Paint;
   readonly paintErr: Paint;
@@ -44,12 +46,28 @@ export function processTerminal(env: Environment, onHangUp: () => void): Termina
     out: (text) => write(stdout, text),
     err: (text) => write(stderr, text),
     get size() {
-      return { isTTY: stdout.isTTY === true, columns: stdout.columns || 80, rows: stdout.rows || 24 };
+      return { isTTY: stdout.isTTY === true, inputIsTTY: process.stdin.isTTY === true, ...sizeOf(stdout) };
+    },
+    followSize() {
+      const sizes = new Latest<TerminalSize>();
+      const onResize = (): void => sizes.set(sizeOf(stdout));
+      stdout.on('resize', onResize);
+      return {
+        sizes,
+        [Symbol.dispose]() {
+          stdout.off('resize', onResize);
+          sizes.end();
+        },
+      };
     },
     paint: wantsColor(env, stdout) ? ansiPaint : noPaint,
     paintErr: wantsColor(env, stderr) ? ansiPaint : noPaint,
     errIsTTY: stderr.isTTY === true,
   };
+}
+
+function sizeOf({ columns, rows }: NodeJS.WriteStream): TerminalSize {
+  return { columns: columns || 80, rows: rows || 24 };
 }
 
 function write(stream: NodeJS.WriteStream, text: string | Uint8Array): Promise<void> {

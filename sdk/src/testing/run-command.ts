@@ -19,6 +19,8 @@ export interface CommandResult {
   readonly data: readonly unknown[];
   /** What it gave to io.write(). */
   readonly bytes: Uint8Array;
+  /** What it gave to io.writeErr(). */
+  readonly errBytes: Uint8Array;
   /** Stages given to io.progress(). */
   readonly progress: readonly string[];
 }
@@ -33,7 +35,7 @@ export async function runCommand(
   { args = [], options = {}, input = '', signal = new AbortController().signal }: RunCommandOptions = {},
 ): Promise<CommandResult> {
   const [out, err, data, progress]: [string[], string[], unknown[], string[]] = [[], [], [], []];
-  const chunks: Uint8Array[] = [];
+  const [chunks, errChunks]: [Uint8Array[], Uint8Array[]] = [[], []];
   const io: CommandIo = {
     terminal: { isTTY: false, columns: 80, rows: 24 },
     cwd: process.cwd(),
@@ -42,7 +44,9 @@ export async function runCommand(
     write: async (bytes) => void chunks.push(bytes.slice()),
     data: async (value) => void data.push(value),
     progress: async (stage) => void progress.push(stage),
+    writeErr: async (bytes) => void errChunks.push(bytes.slice()),
     raw: async () => {},
+    resizes: noSizes(),
     input: toChunks(input),
   };
   const spec = runtime.commands.list().find((command) => command.name === name);
@@ -51,8 +55,10 @@ export async function runCommand(
   });
   const values = { ...Object.fromEntries(defaults), ...options };
   const code = await runtime.commands.run(name, { args, options: values, io, signal });
-  return { code, out, err, data, progress, bytes: Buffer.concat(chunks) };
+  return { code, out, err, data, progress, bytes: Buffer.concat(chunks), errBytes: Buffer.concat(errChunks) };
 }
+
+async function* noSizes(): AsyncGenerator<never> {}
 
 async function* toChunks(text: string): AsyncIterable<Uint8Array> {
   if (text !== '') yield Buffer.from(text);

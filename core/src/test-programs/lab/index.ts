@@ -87,6 +87,7 @@ export default definePlugin({
         await io.err('careful');
         await io.data({ big: 2n ** 70n });
         for await (const chunk of io.input) await io.write(chunk);
+        for await (const { columns, rows } of io.resizes) await io.writeErr(Buffer.from(`${columns}x${rows}`));
         if (args[0] === 'forever' && !signal.aborted)
           await new Promise((resolve) => signal.addEventListener('abort', resolve));
         return signal.aborted ? 130 : 4;
