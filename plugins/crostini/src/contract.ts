@@ -90,6 +90,7 @@ export interface Concierge {
   resumeVm(name: string, options?: { readonly owner?: string }): Promise<void>;
 }
 
+/** Termina VMs: what `runtime start`, the D-Bus and other plugins start, look at and end them by. */
 export const concierge: ServiceToken<Concierge> = defineService<Concierge>('concierge', { version: '1.0.0' });
 
 // Events

@@ -1,5 +1,6 @@
 // The plugin `crostini`: Termina VMs as ChromeOS has them.
 
+import { rmSync } from 'node:fs';
 import { vms, vsockConnect } from '@runtime/plugin-vmm/contract';
 import { definePlugin, defineState } from '@runtime/sdk';
 import { addCommands } from './cli/index.ts';
@@ -41,6 +42,7 @@ export default definePlugin({
       async dispose(reason) {
         if (reason === 'stop' && !persistent) await manager.stopAllVms('SERVICE_SHUTDOWN');
         await manager.release();
+        if (!persistent && reason !== 'reload') rmSync(folder, { recursive: true, force: true });
       },
     };
   },

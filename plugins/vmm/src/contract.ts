@@ -65,12 +65,23 @@ export interface MachineDevice {
   readonly tag?: string;
 }
 
+/** IPv4 addresses of a guest behind a user-mode network, dotted. */
+export interface GuestAddress {
+  /** With the length of its network: `100.115.92.26/30`. */
+  readonly address: string;
+  readonly gateway: string;
+  /** Where the name server of the host answers. */
+  readonly dns?: string;
+}
+
 /** A device that the machine itself has, without a process. */
 export interface NativeDevice {
   readonly id: string;
   readonly kind: 'user-net' | 'balloon' | 'keyboard' | 'tablet' | 'mouse';
   readonly slot: number;
   readonly mac?: string;
+  /** Of a network; default: what the machine gives. */
+  readonly guest?: GuestAddress;
 }
 
 /** A serial port beside the console, whose output goes to a file. */

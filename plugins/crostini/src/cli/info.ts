@@ -3,7 +3,7 @@
 import type { CommandRegistry } from '@runtime/sdk';
 import { type CommandParts, DEFAULT_VM } from './index.ts';
 
-export function addInfo(commands: CommandRegistry, { manager, vms }: CommandParts): void {
+export function addInfo(commands: CommandRegistry, parts: CommandParts): void {
   commands.add(
     {
       name: 'info',
@@ -11,8 +11,8 @@ export function addInfo(commands: CommandRegistry, { manager, vms }: CommandPart
       args: [{ name: 'name', summary: `default ${DEFAULT_VM}` }],
     },
     async ({ args: [name = DEFAULT_VM], io }) => {
-      const vm = await manager.getVm(name);
-      const machine = await vms.inspect(vm.machine).catch(() => undefined);
+      const vm = await parts.manager.getVm(name);
+      const machine = await parts.vms.inspect(vm.machine).catch(() => undefined);
       const { accelerator, directory, consoleLog, devices } = machine ?? {};
       await io.data({ ...vm, accelerator, directory, consoleLog, devices });
     },

@@ -4,7 +4,7 @@ import type { CommandRegistry } from '@runtime/sdk';
 import type { TerminaVm } from '../contract.ts';
 import type { CommandParts } from './index.ts';
 
-export function addList(commands: CommandRegistry, { manager }: CommandParts): void {
+export function addList(commands: CommandRegistry, parts: CommandParts): void {
   commands.add(
     {
       name: 'list',
@@ -12,7 +12,7 @@ export function addList(commands: CommandRegistry, { manager }: CommandParts): v
       options: { quiet: { type: 'boolean', short: 'q', summary: 'only their names' } },
     },
     async ({ options, io }) => {
-      const vms = (await manager.listVms()).toSorted((a, b) => a.name.localeCompare(b.name));
+      const vms = (await parts.manager.listVms()).toSorted((a, b) => a.name.localeCompare(b.name));
       if (options.quiet) for (const { name } of vms) await io.out(name);
       else await io.data(vms.map(vmRow));
     },

@@ -10,7 +10,7 @@ import { type CommandParts, DEFAULT_VM } from './index.ts';
 /** How long one read waits for output, ms. */
 const WAIT_MS = 5_000;
 
-export function addLogs(commands: CommandRegistry, { vms }: CommandParts): void {
+export function addLogs(commands: CommandRegistry, parts: CommandParts): void {
   commands.add(
     {
       name: 'logs',
@@ -20,6 +20,7 @@ export function addLogs(commands: CommandRegistry, { vms }: CommandParts): void 
       options: { follow: { type: 'boolean', short: 'f', summary: 'go on with what comes' } },
     },
     async ({ args: [name = DEFAULT_VM], options, io, signal }) => {
+      const { vms } = parts;
       const machine = machineName(vmKey(name));
       const known = await vms.inspect(machine).catch(() => undefined);
       if (known === undefined) throw errors.CROSTINI_ERR_VM_NOT_FOUND({ details: { vm: name } });

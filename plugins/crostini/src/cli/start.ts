@@ -22,7 +22,7 @@ interface StartValues {
   readonly timeout: number | undefined;
 }
 
-export function addStart(commands: CommandRegistry, { manager, lastsOnlyHere }: CommandParts): void {
+export function addStart(commands: CommandRegistry, parts: CommandParts): void {
   commands.add(
     {
       name: 'start',
@@ -35,11 +35,11 @@ export function addStart(commands: CommandRegistry, { manager, lastsOnlyHere }: 
       options: START_OPTIONS,
     },
     async ({ args: [name = DEFAULT_VM], options, io, signal }) => {
-      const vm = await startWithProgress(manager, startRequest(name, options), io, signal);
+      const vm = await startWithProgress(parts.manager, startRequest(name, options), io, signal);
       await io.data(vmRow(vm));
-      if (!lastsOnlyHere) return;
+      if (!parts.lastsOnlyHere) return;
       await io.err(`VM ${name} runs until ^C, or: runtime stop ${name}`);
-      await stayUntil(manager, name, signal);
+      await stayUntil(parts.manager, name, signal);
     },
   );
 }

@@ -4,7 +4,7 @@ import type { CommandRegistry } from '@runtime/sdk';
 import { errors } from '../errors.ts';
 import type { CommandParts } from './index.ts';
 
-export function addStop(commands: CommandRegistry, { manager }: CommandParts): void {
+export function addStop(commands: CommandRegistry, parts: CommandParts): void {
   commands.add(
     {
       name: 'stop',
@@ -19,8 +19,8 @@ export function addStop(commands: CommandRegistry, { manager }: CommandParts): v
         throw errors.CROSTINI_ERR_USAGE({ details: { option: 'all', why: 'there are names, too' } });
       }
       await io.progress('waiting for the guest to shut down');
-      if (options.all) await manager.stopAllVms();
-      else await Promise.all(args.map((name) => manager.stopVm(name)));
+      if (options.all) await parts.manager.stopAllVms();
+      else await Promise.all(args.map((name) => parts.manager.stopVm(name)));
     },
   );
 }

@@ -10,7 +10,7 @@ import { errors } from '../errors.ts';
 import { consoleTail } from './console-tail.ts';
 import { callMaitred, checkMaitred, prepareToSuspend, setTime, setUpGuest } from './maitred.ts';
 import { keyText, machineName, type VmKey, vmKey } from './names.ts';
-import { networkOf, SUBNET_SIZE } from './network.ts';
+import { type GuestNetwork, networkOf, SUBNET_SIZE } from './network.ts';
 import { GUEST_PORTS, HOST_PORTS } from './ports.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { listenForStartup } from './startup-listener.ts';
@@ -506,8 +506,12 @@ function describe(
     cpus,
     block: [{ path: rootfs, ro: true, format: 'raw' }, ...(disk === undefined ? [] : [disk])],
     vsock: { ports: Object.values(GUEST_PORTS) },
-    ...(network === undefined ? {} : { net: [{}] }),
+    ...(network === undefined ? {} : { net: [cardOf(network)] }),
   };
+}
+
+function cardOf({ address, prefix, gateway, dns }: GuestNetwork) {
+  return { address: `${address}/${prefix}`, gateway, dns };
 }
 
 const isLive = ({ state }: VmInfo): boolean => state !== 'stopped' && state !== 'crashed';

@@ -39,6 +39,8 @@ test.each([
   ['cpus: 0', 'cpus'],
   ['vsock: {cid: 2}', 'vsock'],
   ['net: [{mac: nonsense}]', 'net[0].mac'],
+  ['net: [{address: 10.0.0.2, gateway: 10.0.0.1}]', 'net[0].address'],
+  ['net: [{address: 10.0.0.2/24, gateway: "10.0.0.1,x=y"}]', 'net[0].gateway'],
   ['a: [', 'my-vm.yaml: '],
   ['a: 1\na: 2', 'Map keys must be unique'],
   ['- 1', 'my-vm.yaml: '],
@@ -66,6 +68,25 @@ test('what is not said is filled in', () => {
   expect(plan.natives).toEqual([]);
   const user = planVm({ name: 'dev' }, { ...defaults, netBackend: 'user' });
   expect(user.natives.map(({ id, kind }) => [id, kind])).toEqual([['net0', 'user-net']]);
+});
+
+test('a guest behind a user-mode network can have addresses of its own', () => {
+  const card = { address: '100.115.92.26/30', gateway: '100.115.92.25', dns: '100.115.92.3' };
+  const { devices, natives } = planVm({ name: 'dev', net: [card, { ...card, backend: 'user' }] }, defaults);
+  expect(devices.find(({ kind }) => kind === 'net')?.options).toEqual({ backend: 'passt', guest: card });
+  expect(natives).toMatchObject([{ kind: 'user-net', guest: card }]);
+});
+
+test.each([
+  [{ address: '10.0.0.2/24' }, 'go together'],
+  [{ gateway: '10.0.0.1' }, 'go together'],
+  [{ address: '10.0.0.2/24', gateway: '10.0.1.1' }, 'not another address of the network'],
+  [{ address: '10.0.0.2/24', gateway: '10.0.0.2' }, 'not another address of the network'],
+  [{ address: '10.0.0.256/24', gateway: '10.0.0.2' }, 'no IPv4 address'],
+  [{ backend: 'tap' as const, address: '10.0.0.2/24', gateway: '10.0.0.1' }, 'gives the guest no address'],
+  [{ backend: 'user' as const, address: '10.0.0.2/30', gateway: '10.0.0.1', dns: '10.0.1.3' }, '256 addresses'],
+])('refuses the addresses %j', (card, why) => {
+  expect(() => planVm({ name: 'dev', net: [card] }, defaults)).toThrow(why);
 });
 
 test('everything can be left out', () => {

@@ -1,7 +1,8 @@
 // A description with everything filled in: what is left to do is to make it.
 
+import { isIPv4 } from 'node:net';
 import { isAbsolute, join } from 'node:path';
-import type { SerialFile } from '../contract.ts';
+import type { GuestAddress, SerialFile } from '../contract.ts';
 import { errors } from '../errors.ts';
 import type { VmDescription } from './schema.ts';
 import { plannedSerials, serialParams } from './serial.ts';
@@ -28,6 +29,7 @@ export interface PlannedNative {
   readonly kind: 'user-net' | 'balloon' | 'keyboard' | 'tablet' | 'mouse';
   readonly wantsMac: boolean;
   readonly mac?: string;
+  readonly guest?: GuestAddress;
 }
 
 export interface VmPlan {
@@ -72,6 +74,7 @@ export function planVm(given: VmDescription & { readonly name: string }, default
   if (description.initrd !== undefined && description.kernel === undefined) {
     throw refuse(name, 'initrd: it needs the kernel that it was made for');
   }
+  for (const card of description.net) checkAddress(name, card);
   const names = numbered();
   const devices = plannedDevices(description, names, absolute);
   const natives = plannedNatives(description, names);
@@ -111,13 +114,13 @@ function plannedDevices(description: VmDescription, names: Names, absolute: (pat
   }));
   const cards = net
     .filter(({ backend }) => backend !== 'user' && backend !== 'none')
-    .map(({ backend, mac, 'tap-name': tapName, 'vq-pairs': pairs }) => ({
+    .map(({ backend, mac, 'tap-name': tapName, 'vq-pairs': pairs, ...card }) => ({
       ...plain,
       id: names('net'),
       kind: 'net',
       wantsMac: true,
       ...(mac === undefined ? {} : { mac }),
-      options: defined({ backend, mac, tapName, pairs }),
+      options: defined({ backend, mac, tapName, pairs, guest: guestAddress(card) }),
     }));
   const folders = share.map(({ path, tag, ro }) => ({
     ...plain,
@@ -144,15 +147,50 @@ function plannedDevices(description: VmDescription, names: Names, absolute: (pat
 function plannedNatives({ net, balloon = false, input = [] }: VmDescription, names: Names): PlannedNative[] {
   const user = (net ?? []).filter(({ backend }) => backend === 'user');
   return [
-    ...user.map(({ mac }) => ({
-      id: names('net'),
-      kind: 'user-net' as const,
-      wantsMac: true,
-      ...(mac === undefined ? {} : { mac }),
-    })),
+    ...user.map(({ mac, ...card }) => {
+      const guest = guestAddress(card);
+      return {
+        id: names('net'),
+        kind: 'user-net' as const,
+        wantsMac: true,
+        ...(mac === undefined ? {} : { mac }),
+        ...(guest === undefined ? {} : { guest }),
+      };
+    }),
     ...(balloon ? [{ id: 'balloon0', kind: 'balloon' as const, wantsMac: false }] : []),
     ...input.map((kind) => ({ id: names(kind), kind, wantsMac: false })),
   ];
+}
+
+type Card = NonNullable<VmDescription['net']>[number];
+
+function guestAddress({ address, gateway, dns }: Pick<Card, 'address' | 'gateway' | 'dns'>): GuestAddress | undefined {
+  if (address === undefined || gateway === undefined) return undefined;
+  return { address, gateway, ...(dns === undefined ? {} : { dns }) };
+}
+
+/** @throws VMM_ERR_DESCRIPTION */
+function checkAddress(name: string, { backend, address, gateway, dns }: Card): void {
+  if (address === undefined && gateway === undefined && dns === undefined) return;
+  if (address === undefined || gateway === undefined) throw refuse(name, 'net: address and gateway go together');
+  if (backend === 'tap' || backend === 'none') throw refuse(name, `net: ${backend} gives the guest no address`);
+  const [own = '', length = ''] = address.split('/');
+  const shift = 32 - Number(length);
+  if (!isIPv4(own)) throw refuse(name, `net: ${own} is no IPv4 address`);
+  if (toNumber(own) >>> shift !== toNumber(gateway) >>> shift || own === gateway) {
+    throw refuse(name, `net: gateway ${gateway} is not another address of the network of ${address}`);
+  }
+  if (
+    dns !== undefined &&
+    backend === 'user' &&
+    (toNumber(own) >>> 8 !== toNumber(dns) >>> 8 || dns === own || dns === gateway)
+  ) {
+    throw refuse(name, `net: dns ${dns} is not another one of the 256 addresses around ${own}`);
+  }
+}
+
+function toNumber(address: string): number {
+  return address.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0);
 }
 
 /** `block0`, `block1`, `net0`, … */

@@ -8,6 +8,8 @@ export const VM_NAME: RegExp = /^[a-z0-9][a-z0-9._-]{0,31}$/;
 const DEVICE_ID = /^[a-z][a-z0-9-]{0,23}$/;
 const MAC = /^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/;
 
+const ipv4 = z.ipv4('must be an IPv4 address such as 100.115.92.26');
+
 const path = z.string().min(1).max(4096);
 const deviceId = z
   .string()
@@ -52,6 +54,22 @@ export const netSchema = z
       .optional()
       .describe('Of a tap device, which is made where there is none of that name; default: the next of rt0, rt1, …'),
     'vq-pairs': z.int().min(1).max(8).optional().describe('Pairs of queues; default 1.'),
+    address: z
+      .string()
+      .regex(
+        /^(\d{1,3}\.){3}\d{1,3}\/([89]|[12]\d|30)$/,
+        'must be an IPv4 address and the length of its network: 100.115.92.26/30',
+      )
+      .optional()
+      .describe(
+        'Of the guest, with the length of its network; with passt and user only, and with a gateway. Default: with passt that of this computer, with user 10.0.2.15/24.',
+      ),
+    gateway: ipv4.optional().describe('Of the guest that has an address: another one of its network.'),
+    dns: ipv4
+      .optional()
+      .describe(
+        "Of the guest that has an address: what it asks there is asked of this computer's name server. With user it is of the same 256 addresses as the guest.",
+      ),
   })
   .describe('A network card.');
 

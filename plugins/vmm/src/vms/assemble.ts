@@ -64,8 +64,9 @@ export async function assemble(
     params: boot.params,
     devices,
     natives: plan.natives.map((native): NativeDevice => {
-      const { id, kind } = native;
-      return { id, kind, slot: slotOf(holdings, id), ...macOf(holdings, id) };
+      const { id, kind, guest } = native;
+      const slot = slotOf(holdings, id);
+      return { id, kind, slot, ...macOf(holdings, id), ...(guest === undefined ? {} : { guest }) };
     }),
     serials: plan.serials,
   };

@@ -22,6 +22,13 @@ test('nothing is forwarded by passt that was not asked for', () => {
   );
 });
 
+test('a guest behind passt can have addresses of its own', () => {
+  const guest = { address: '100.115.92.26/30', gateway: '100.115.92.25', dns: '100.115.92.3' };
+  expect(passtArguments('/bin/passt', { mtu: 0, tcp: [], udp: [], guest }).join(' ')).toContain(
+    '--ipv4-only --address 100.115.92.26 --netmask 30 --gateway 100.115.92.25 --dns 100.115.92.3 --dns-forward 100.115.92.3 --no-map-gw --tcp-ports none',
+  );
+});
+
 test('ports are ports', () => {
   for (const right of ['80', '8000-8010', '2222:22', '127.0.0.1/80', '::1/80:81', 'fe80::1%eth0/22']) {
     expect([right, isPortSpec(right)]).toEqual([right, true]);

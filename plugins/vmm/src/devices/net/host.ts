@@ -17,6 +17,7 @@ import {
   type Tap,
   TUN_OFFLOAD,
 } from '@runtime/sdk/linux';
+import type { GuestAddress } from '../../contract.ts';
 import type { HostHalf, HostRequest } from '../../device-kind.ts';
 import { errors } from '../../errors.ts';
 import { findProgram } from '../../machine/qemu/programs.ts';
@@ -39,6 +40,8 @@ export interface NetSource {
   /** Ports of the host that passt leads to the guest. */
   readonly tcp?: readonly string[];
   readonly udp?: readonly string[];
+  /** Of the guest behind passt. */
+  readonly guest?: GuestAddress;
 }
 
 type Request = Pick<HostRequest, 'id' | 'options' | 'spawn' | 'log'>;
@@ -152,7 +155,8 @@ function passtHalf({ id, spawn, log }: Request, source: NetSource): HostHalf {
     errors.VMM_ERR_NET_BACKEND({ details: { backend: 'passt', device: id, why, hint } });
   const program = findProgram('passt');
   if (program === undefined) throw refuse('it is not there', 'Install it: apt-get install passt');
-  const options: PasstOptions = { mtu: source.mtu ?? 0, tcp: source.tcp ?? [], udp: source.udp ?? [] };
+  const { mtu = 0, tcp = [], udp = [], guest } = source;
+  const options: PasstOptions = { mtu, tcp, udp, guest };
   const wrong = [...options.tcp, ...options.udp].find((port) => !isPortSpec(port));
   if (wrong !== undefined) throw refuse(`it takes no port "${wrong}"`, 'Write a port of the host: 8080, 2222:22.');
   if ((source.pairs ?? 1) > 1) throw refuse('it has one pair of queues', 'Leave out vq-pairs, or use a tap.');

@@ -120,6 +120,14 @@ test('commas in names do not become options', () => {
   expect(argv).not.toContain('-bios');
 });
 
+test("the guest of QEMU's own network can have addresses of its own", () => {
+  const guest = { address: '100.115.92.26/30', gateway: '100.115.92.25', dns: '100.115.92.3' };
+  const { argv } = qemuCommand({ ...spec, natives: [{ id: 'net0', kind: 'user-net', slot: 3, guest }] }, parts);
+  expect(argv).toContain(
+    'user,id=net0-net,net=100.115.92.0/24,host=100.115.92.25,dhcpstart=100.115.92.26,dns=100.115.92.3',
+  );
+});
+
 test.each([
   ['input', 'QEMU wants KVM for it'],
   ['balloon', 'QEMU has no vhost-user front end for it'],

@@ -1,7 +1,7 @@
 // How each device is spelt for QEMU: on its command line, and for device_add.
 
 import type { VirtioDeviceName } from '@runtime/sdk/virtio';
-import type { Accelerator, MachineDevice, NativeDevice } from '../../contract.ts';
+import type { Accelerator, GuestAddress, MachineDevice, NativeDevice } from '../../contract.ts';
 import { errors } from '../../errors.ts';
 
 /** Properties of one -device: what device_add takes as arguments. */
@@ -89,12 +89,12 @@ export function vhostDevice(device: MachineDevice, accelerator: Accelerator): De
   }
 }
 
-export function nativeDevice({ id, kind, slot, mac }: NativeDevice): DeviceArguments {
+export function nativeDevice({ id, kind, slot, mac, guest }: NativeDevice): DeviceArguments {
   const place = { id, addr: slot.toString(16) };
   switch (kind) {
     case 'user-net':
       return {
-        before: [['-netdev', `user,id=${id}-net`]],
+        before: [['-netdev', `user,id=${id}-net${guest === undefined ? '' : userNetwork(guest)}`]],
         device: {
           driver: 'virtio-net-pci',
           ...place,
@@ -110,6 +110,17 @@ export function nativeDevice({ id, kind, slot, mac }: NativeDevice): DeviceArgum
     case 'mouse':
       return { before: [], device: { driver: `virtio-${kind}-pci`, ...place } };
   }
+}
+
+/**
+ * QEMU answers to gateway and name server itself, which must both be of its network (net/slirp.c); a /30 has room for
+ * one, so that its network is the /24 around the guest. The guest does not notice: what is not of its network it sends to
+ * the gateway.
+ */
+function userNetwork({ address, gateway, dns }: GuestAddress): string {
+  const [own = ''] = address.split('/');
+  const network = `${own.split('.').slice(0, 3).join('.')}.0/24`;
+  return `,net=${network},host=${gateway},dhcpstart=${own}${dns === undefined ? '' : `,dns=${dns}`}`;
 }
 
 /** Of the drivers that would be of both kinds: rings of virtio 1.x only, since the older ones are checked by nobody. */
