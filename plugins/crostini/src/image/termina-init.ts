@@ -39,8 +39,9 @@ disk=/dev/dm-0
 /** What comes later is inserted by the image's own modprobe while the guest's program starts. */
 const finish = (atOnce: readonly string[]): string => `
 $b mount -t erofs -o ro $disk /root || fail "the image cannot be mounted"
+$b chroot /root /sbin/modprobe -q -a ${atOnce.join(' ')} > /dev/null 2>&1 &
+$b mount -t tmpfs -o nosuid,nodev,mode=0700,uid=1000,gid=1000 home /root/home/chronos
 $b mount --move /dev /root/dev
-$b chroot /root /sbin/modprobe -q -a ${atOnce.join(' ')} < /dev/null > /dev/null 2>&1 &
 exec $b switch_root /root ${GUEST_FOLDER}/node ${GUEST_FOLDER}/guest.cjs
 fail "the guest's program cannot be started"
 `;

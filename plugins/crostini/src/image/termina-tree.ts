@@ -57,9 +57,6 @@ function addUsers(tree: string): void {
   for (const [name, lines] of Object.entries(USERS)) {
     appendFileSync(join(tree, 'etc', name), lines.map((line) => `${line}\n`).join(''));
   }
-  for (const name of readdirSync(join(tree, 'etc/skel'))) {
-    copyFileSync(join(tree, 'etc/skel', name), join(tree, 'home/chronos', name));
-  }
 }
 
 /** What is written while a guest runs lies on file systems in memory, since the image cannot be written to. */
