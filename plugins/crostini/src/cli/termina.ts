@@ -26,7 +26,7 @@ export function addTermina(commands: CommandRegistry): void {
       },
     },
     async ({ options, io }) => {
-      const profile: ImageProfile = options.profile ?? 'full';
+      const profile = profileOf(options.profile);
       const { ensureTermina } = await import('../image/termina-image.ts');
       let told: Promise<void> = Promise.resolve();
       const { id } = await ensureTermina({
@@ -68,7 +68,8 @@ export function addTermina(commands: CommandRegistry): void {
         chooseImage(record);
         return io.err(`VMs of profile ${record.profile} start with image ${record.id}.`);
       }
-      const profiles: readonly ImageProfile[] = options.profile === undefined ? ['full', 'fast'] : [options.profile];
+      const profiles: readonly ImageProfile[] =
+        options.profile === undefined ? ['full', 'fast'] : [profileOf(options.profile)];
       for (const profile of profiles) chooseNewest(profile);
       await io.err(`VMs of profile ${profiles.join(' and ')} start with the newest image.`);
     },
@@ -96,6 +97,8 @@ export function addTermina(commands: CommandRegistry): void {
     },
   );
 }
+
+const profileOf = (option: string | undefined): ImageProfile => (option === 'fast' ? 'fast' : 'full');
 
 async function verifyOne(
   record: ImageRecord,
