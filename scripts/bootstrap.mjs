@@ -72,6 +72,7 @@ const DEBIAN_PACKAGES = [
     neededBy: ['vm', 'test', 'bench'],
   },
   { package: 'e2fsprogs', command: 'mke2fs', why: 'file systems of the Debian guest', neededBy: ['test', 'bench'] },
+  { package: 'dbus', command: 'dbus-daemon', why: 'a bus for the tests of the D-Bus', neededBy: ['test'] },
   { package: 'iperf3', command: 'iperf3', why: 'tests of the network of guests', neededBy: ['test', 'bench'] },
 ];
 

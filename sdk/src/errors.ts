@@ -11,6 +11,7 @@ const {
   notFound,
   deadlineExceeded,
   unimplemented,
+  resourceExhausted,
 } = GrpcStatus;
 
 export const sdkErrorTable = {
@@ -253,6 +254,55 @@ export const sdkErrorTable = {
     message: 'that is no such message: {why}',
     remedy: 'Whoever sent it speaks another protocol, or another version of it.',
     grpc: invalidArgument,
+  },
+
+  // D-Bus
+  SDK_ERR_DBUS_ADDRESS: {
+    message: '{address} is no address of a bus that can be used: {why}',
+    remedy: 'Use one such as unix:path=/run/user/1000/bus, or "session" or "system".',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_DBUS_CONNECT: {
+    message: 'there is no connection to the bus at {address}: {why}',
+    remedy: 'Check that a dbus-daemon runs there; dbus-run-session starts one for a command.',
+    grpc: unavailable,
+    retryable: true,
+  },
+  SDK_ERR_DBUS_CLOSED: {
+    message: 'the connection to the bus at {address} has ended: {why}',
+    remedy: 'Connect again.',
+    grpc: unavailable,
+    retryable: true,
+  },
+  SDK_ERR_DBUS_PROTOCOL: {
+    message: 'this is no D-Bus: {why}',
+    remedy: 'Whoever sent it has a mistake, or speaks something else.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_DBUS_VALUE: {
+    message: '{value} is not {what}',
+    remedy: 'Give values that fit the signature, and names as the D-Bus specification has them.',
+    grpc: invalidArgument,
+  },
+  SDK_ERR_DBUS_TIMEOUT: {
+    message: '{service} has not answered {method} within {seconds} s',
+    remedy: 'Wait longer, or look at what it does.',
+    grpc: deadlineExceeded,
+  },
+  SDK_ERR_DBUS_REMOTE: {
+    message: '{service} answered {method} with {name}: {why}',
+    remedy: 'The message is that of the service.',
+    grpc: failedPrecondition,
+  },
+  SDK_ERR_DBUS_NAME_TAKEN: {
+    message: '{name} belongs to {owner} on the bus',
+    remedy: 'Stop what has it (busctl status {name} tells), or wait for it in the queue.',
+    grpc: alreadyExists,
+  },
+  SDK_ERR_DBUS_LIMIT: {
+    message: 'the connection to the bus is at a limit: {why}',
+    remedy: 'Wait for answers before calling again, and send less at once.',
+    grpc: resourceExhausted,
   },
 
   // The test kit

@@ -1,0 +1,20 @@
+// The D-Bus: connections to message buses, calls and objects, signals, and descriptors that go with them.
+
+export { type BusName, busAddress } from './address.ts';
+export {
+  Bus,
+  type BusLimits,
+  type CallRequest,
+  type ConnectOptions,
+  type Credentials,
+  connectBus,
+  type NameOptions,
+  type OwnedName,
+  type Reply,
+  type Signal,
+} from './bus.ts';
+export { DBUS_ERRORS, DBusError, isRemoteError } from './dbus-error.ts';
+export { type Argument, type InterfaceSpec, introspectionXml } from './interfaces.ts';
+export type { SignalRule } from './match.ts';
+export type { Answer, CallContext, ExportedInterface, ExportedObject, MethodHandler } from './objects.ts';
+export { type Value, type Variant, variant } from './value.ts';
