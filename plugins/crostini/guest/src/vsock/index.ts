@@ -67,13 +67,22 @@ export function acceptStreams(listener: number, onConnection: OnVsockConnection,
 }
 
 /** @throws LinuxError ECONNRESET when nobody listens there, ETIMEDOUT, …; the reason of the signal */
-export function connectVsockStream(to: VsockAddress, options: { readonly signal?: AbortSignal } = {}): Promise<Socket> {
-  return connected(connectVsock(to), options.signal);
+export async function connectVsockStream(to: VsockAddress, options: ConnectOptions = {}): Promise<Socket> {
+  return adopt(await connectVsockFd(to, options));
 }
 
-/** @param fd a socket that connects, this function's from now on */
-export function connected(fd: number, signal?: AbortSignal): Promise<Socket> {
-  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+/** The descriptor itself, the caller's; non-blocking. @throws as connectVsockStream */
+export function connectVsockFd(to: VsockAddress, { signal }: ConnectOptions = {}): Promise<number> {
+  return connected(connectVsock(to), signal);
+}
+
+export interface ConnectOptions {
+  readonly signal?: AbortSignal;
+}
+
+/** @param fd a socket that connects, closed unless it is returned */
+export function connected(fd: number, signal?: AbortSignal): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
   const fail = (e: unknown): void => {
     closeSync(fd);
     reject(e);
@@ -89,13 +98,9 @@ export function connected(fd: number, signal?: AbortSignal): Promise<Socket> {
   const watching = watch(fd, { writable: true }, () => {
     watching[Symbol.dispose]();
     signal?.removeEventListener('abort', onAbort);
-    try {
-      const error = socketError(fd);
-      if (error !== 0) fail(new LinuxError('connect', error));
-      else resolve(adopt(fd));
-    } catch (e) {
-      reject(e);
-    }
+    const error = socketError(fd);
+    if (error !== 0) fail(new LinuxError('connect', error));
+    else resolve(fd);
   });
   signal?.addEventListener('abort', onAbort, { once: true });
   return promise;

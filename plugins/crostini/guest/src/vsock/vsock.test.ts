@@ -56,7 +56,7 @@ test('connections are accepted until the listener is disposed of, and outlive it
   const path = join(folder, 's');
   const first = Promise.withResolvers<Socket>();
   const listening = listenHere(path, first.resolve);
-  const near = await connected(connectUnix(path));
+  const near = streamOfFd(await connected(connectUnix(path)));
   const far = await first.promise;
   listening[Symbol.dispose]();
   expect(() => connectUnix(path)).toThrow('ECONNREFUSED');
