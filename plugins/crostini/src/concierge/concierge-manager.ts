@@ -14,7 +14,7 @@ import { type GuestNetwork, networkOf, SUBNET_SIZE } from './network.ts';
 import { GUEST_PORTS, HOST_PORTS } from './ports.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { listenForStartup } from './startup-listener.ts';
-import { TerminaEntry } from './vm.ts';
+import { type StartWatcher, TerminaEntry } from './vm.ts';
 
 type Context = Pick<
   PluginContext<Requires, ServiceTokens, unknown, unknown>,
@@ -100,17 +100,17 @@ export class ConciergeManager implements Concierge {
   async start(request: StartTermina, { signal, onStage }: StartWishes = {}): Promise<TerminaVm> {
     signal?.throwIfAborted();
     const key = vmKey(request.name, request.owner);
-    const entry = await this.#entryToStart(key, request);
-    if (entry.start === undefined) return entry.info();
     const watcher = { onStage };
+    const entry = await this.#entryToStart(key, request, watcher);
+    if (entry.start === undefined) return entry.info();
     const left = Promise.withResolvers<never>();
-    entry.watchers.add(watcher);
     const leave = (): void => {
       entry.watchers.delete(watcher);
       if (entry.watchers.size > 0) left.reject(signal?.reason);
       else entry.abort.abort(signal?.reason);
     };
-    signal?.addEventListener('abort', leave, { once: true });
+    if (signal?.aborted === true) leave();
+    else signal?.addEventListener('abort', leave, { once: true });
     try {
       return await Promise.race([entry.start, left.promise]);
     } finally {
@@ -120,15 +120,20 @@ export class ConciergeManager implements Concierge {
   }
 
   /** One that runs or starts, else a new one that starts. */
-  async #entryToStart(key: VmKey, request: StartTermina): Promise<TerminaEntry> {
+  async #entryToStart(key: VmKey, request: StartTermina, watcher: StartWatcher): Promise<TerminaEntry> {
     for (;;) {
       const there = this.#entries.get(keyText(key));
-      if (there?.state === 'running' || (there?.state === 'starting' && !there.abort.signal.aborted)) return there;
       if (there === undefined) break;
+      if (there.state === 'running') return there;
+      if (there.state === 'starting' && !there.abort.signal.aborted) {
+        there.watchers.add(watcher);
+        return there;
+      }
       await there.gone.promise;
     }
     const profile = request.profile ?? this.#options.config.profile;
     const entry = new TerminaEntry(key, machineName(key), profile, new Date().toISOString());
+    entry.watchers.add(watcher);
     this.#entries.set(keyText(key), entry);
     entry.start = this.#context.track(`start of VM ${key.name}`, this.#begin(entry, request));
     // Whoever asked hears of it; nobody else has to.
