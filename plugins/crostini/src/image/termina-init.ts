@@ -27,12 +27,12 @@ $b mount -t proc proc /proc
 for p in $($b cat /proc/cmdline); do
   case $p in runtime.verity=*) v=\${p#*=} ;; esac
 done
-$b umount /proc
 [ -n "$v" ] || fail "the kernel command line has no runtime.verity"
 blocks=\${v#*:}
 /usr/sbin/dmsetup create root --readonly --noudevsync --noudevrules --table \\
   "0 $((blocks * 8)) verity 1 $disk $disk 4096 4096 $blocks $((blocks + 1)) sha256 \${v%%:*} - 1 panic_on_corruption" \\
   || fail "dm-verity cannot be set up"
+$b umount /proc
 disk=/dev/dm-0
 `;
 
