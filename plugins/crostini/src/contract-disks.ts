@@ -22,7 +22,7 @@ export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 export const IMPORT_FORMATS = ['zstd', 'qcow2', 'raw'] as const;
 export type ImportFormat = (typeof IMPORT_FORMATS)[number];
 
-/** An absolute path, or a descriptor of this process, which stays open and belongs to whoever gave it. */
+/** An absolute path, or a descriptor of this process: whoever gave it may close it when the call has returned. */
 export type DiskFile = string | { readonly fd: number };
 
 export interface CreateDisk extends DiskAddress {
