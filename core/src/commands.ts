@@ -70,6 +70,8 @@ export interface CommandTerminal extends TerminalSize {
   readonly isTTY: boolean;
   /** Of standard input; the others are of standard output. */
   readonly inputIsTTY?: boolean;
+  /** What the caller has in TERM, 1 to 64 characters. */
+  readonly type?: string;
 }
 
 export interface CommandIo {

@@ -55,6 +55,7 @@ export const PARAMS: { readonly [M in MethodName]: z.ZodType<Params<M>> } = {
         columns: z.int().min(0).max(65_535),
         rows: z.int().min(0).max(65_535),
         inputIsTTY: flag.exactOptional(),
+        type: z.string().min(1).max(64).exactOptional(),
       })
       .exactOptional(),
     cwd: z.string().min(1).max(4096).startsWith('/'),

@@ -77,6 +77,13 @@ export const crostiniErrorTable = {
     grpc: invalidArgument,
     exit: 2,
   },
+  CROSTINI_ERR_NOT_RUN: {
+    message: 'VM "{vm}" did not run the command to its end: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+    // As docker has it; 126 and 127 come from the guest.
+    exit: 125,
+  },
   CROSTINI_ERR_COPY: {
     message: '{what} was not copied: {why}',
     remedy: 'runtime cp --help shows how it is used.',

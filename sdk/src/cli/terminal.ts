@@ -46,7 +46,11 @@ export function processTerminal(env: Environment, onHangUp: () => void): Termina
     out: (text) => write(stdout, text),
     err: (text) => write(stderr, text),
     get size() {
-      return { isTTY: stdout.isTTY === true, inputIsTTY: process.stdin.isTTY === true, ...sizeOf(stdout) };
+      const { TERM: type } = env;
+      return {
+        ...{ isTTY: stdout.isTTY === true, inputIsTTY: process.stdin.isTTY === true, ...sizeOf(stdout) },
+        ...(type === undefined || !/^[\w.+-]{1,64}$/.test(type) ? {} : { type }),
+      };
     },
     followSize() {
       const sizes = new Latest<TerminalSize>();
