@@ -1,0 +1,123 @@
+// Termina's image boots, has in it what it should, and does not boot when it was tampered with.
+
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createTestRuntime, type TestRuntime } from '@runtime/sdk/testing';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ensureTermina, type TerminaImage } from '../../plugins/crostini/src/image/termina-image.ts';
+import { type Vms, vms } from '../../plugins/vmm/src/contract.ts';
+import vmm from '../../plugins/vmm/src/index.ts';
+import { lacking } from '../vm/lab.ts';
+import { SCRIPT_DONE, scriptGuest } from './script-guest.ts';
+
+const missing = lacking();
+const MIN = 60_000;
+const BOOT_MS = 2 * MIN;
+
+// What it says is one word per line, `fact <name>=<value>`.
+const SCRIPT = `
+fact() { echo "fact $1=$2"; }
+fact root "$(awk '$2 == "/" {print $1, $3, substr($4, 1, 2)}' /proc/mounts)"
+fact chronos "$(id chronos)"
+fact home "$(stat -c '%U %a' /home/chronos)"
+fact node "$(node -p '1 + 1')"
+for folder in /mnt/stateful /mnt/external /mnt/shared /etc/maitred; do [ -d $folder ] || fact lacking $folder; done
+for program in bash tar gzip ip ps mount modprobe; do command -v $program > /dev/null || fact lacking $program; done
+for program in dpkg apt perl; do command -v $program > /dev/null && fact needless $program; done
+modprobe overlay && fact overlay "$(awk '$2 == "overlay"' /proc/filesystems | wc -l)"
+touch /etc/x 2> /dev/null && fact writable /etc
+for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /sys/class/misc/hw_random/rng_current ] && break; sleep 0.2; done
+fact modules "$(cut -d' ' -f1 /proc/modules | sort | tr '\\n' ' ')"
+`;
+
+describe.skipIf(missing !== undefined)(
+  `Termina's image${missing === undefined ? '' : ` (lacking: ${missing})`}`,
+  () => {
+    let folder: string;
+    let runtime: TestRuntime;
+    let machines: Vms;
+    let image: TerminaImage;
+    const bundle = scriptGuest(SCRIPT);
+
+    beforeAll(async () => {
+      folder = mkdtempSync(join(tmpdir(), 'ti-'));
+      process.env.XDG_RUNTIME_DIR = folder;
+      image = await ensureTermina({ profile: 'fast', bundle });
+      runtime = await createTestRuntime({ plugins: [vmm] });
+      machines = runtime.get(vms);
+    }, 10 * MIN);
+
+    afterAll(async () => {
+      await runtime?.[Symbol.asyncDispose]();
+      rmSync(folder, { recursive: true, force: true });
+    }, MIN);
+
+    /** Boots it and waits until the machine has ended by itself. @returns what was on its console */
+    async function consoleOf(name: string, { kernel, initrd, params, rootfs }: TerminaImage): Promise<string> {
+      const { directory } = await machines.start({
+        ...{ name, kernel, initrd, params, mem: 1024, cpus: 2, net: [] },
+        block: [{ path: rootfs, ro: true }],
+      });
+      const { consoleLog } = await machines.inspect(name);
+      for (const until = Date.now() + BOOT_MS; ; await sleep(200)) {
+        const log = existsSync(consoleLog) ? readFileSync(consoleLog, 'utf8') : '';
+        const ended = !(await machines.list()).some((vm) => vm.name === name && vm.state === 'running');
+        if (ended) return log;
+        if (Date.now() > until) throw new Error(`${directory}: it did not end; its console:\n${log.slice(-4000)}`);
+      }
+    }
+
+    test(
+      'boots with everything that runs commands and nothing that installs packages',
+      async () => {
+        const log = await consoleOf('fast', image);
+        const facts = new Map([...log.matchAll(/^fact (\w+)=(.*?)\r?$/gm)].map(([, name, value]) => [name, value]));
+        expect(log).toContain(SCRIPT_DONE);
+        expect(facts.get('root')).toBe('/dev/vda erofs ro');
+        expect(facts.get('chronos')).toBe('uid=1000(chronos) gid=1000(chronos) groups=1000(chronos)');
+        expect(facts.get('home')).toBe('chronos 700');
+        expect(facts.get('node')).toBe('2');
+        expect(facts.get('overlay')).toBe('1');
+        for (const bad of ['lacking', 'needless', 'writable']) expect(facts.get(bad), bad).toBeUndefined();
+        expect(facts.get('modules')).toMatch(/virtio_rng .*vmw_vsock_virtio_transport/);
+      },
+      3 * MIN,
+    );
+
+    test(
+      'with dm-verity, a changed bit stops the boot and the console says why',
+      async () => {
+        const checked = await ensureTermina({ profile: 'fast', bundle, verity: true });
+        expect(checked.verity?.rootHash).toMatch(/^[0-9a-f]{64}$/);
+        const sound = await consoleOf('sound', checked);
+        expect(sound).toContain('fact root=/dev/dm-0 erofs ro');
+
+        const rootfs = join(folder, 'tampered.erofs');
+        copyFileSync(image.rootfs, rootfs);
+        const bytes = readFileSync(rootfs);
+        const at = bytes.indexOf('script-guest: node');
+        expect(at).toBeGreaterThan(0);
+        bytes[at] = (bytes[at] as number) ^ 1;
+        writeFileSync(rootfs, bytes);
+        const log = await consoleOf('tampered', { ...checked, rootfs });
+        expect(log).toMatch(/verity: .*data block \d+ is corrupted/);
+        expect(log).not.toContain(SCRIPT_DONE);
+        // Only whoever checks notices: the same image boots without.
+        expect(await consoleOf('unchecked', { ...image, rootfs })).toContain(SCRIPT_DONE);
+      },
+      8 * MIN,
+    );
+
+    test('what is in the cache is found in less than 50 ms', async () => {
+      const times: number[] = [];
+      for (let i = 0; i < 5; i++) {
+        const begun = performance.now();
+        expect((await ensureTermina({ profile: 'fast', bundle })).id).toBe(image.id);
+        times.push(performance.now() - begun);
+      }
+      expect(Math.min(...times)).toBeLessThan(50);
+    });
+  },
+);
