@@ -6,6 +6,7 @@ import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { CommandIo, CommandRegistry } from '@runtime/sdk';
+import { isRuntimeError } from '@runtime/sdk/errors';
 import { errors } from '../errors.ts';
 import { pack, survey } from '../tar/pack.ts';
 import { type Unpacked, unpack } from '../tar/unpack.ts';
@@ -54,8 +55,14 @@ export function addCp(commands: CommandRegistry, socketOf: SocketOf): void {
       }
       const guest = (from ?? to) as GuestPath;
       const copy = { socketPath: await socketOf(guest.vm), user, signal, onProgress: teller(io) };
-      if (to !== undefined) await copyIn(resolve(io.cwd, source), to.path, copy);
-      else await report(await copyOut(guest.path, resolve(io.cwd, target), target.endsWith('/'), copy), io);
+      try {
+        if (to !== undefined) await copyIn(resolve(io.cwd, source), to.path, copy);
+        else await report(await copyOut(guest.path, resolve(io.cwd, target), target.endsWith('/'), copy), io);
+      } catch (e) {
+        // What files of the host have to say against it.
+        if (e instanceof Error && 'syscall' in e && !isRuntimeError(e)) throw failed(source, e.message);
+        throw e;
+      }
     },
   );
 }
