@@ -1,19 +1,24 @@
 // The plugin `crostini`: Termina VMs as ChromeOS has them.
 
-import { rmSync } from 'node:fs';
-import { vms, vsockConnect } from '@runtime/plugin-vmm/contract';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { diskImages, vms, vsockConnect } from '@runtime/plugin-vmm/contract';
 import { definePlugin, defineState } from '@runtime/sdk';
 import { addCommands } from './cli/index.ts';
 import { ConciergeManager } from './concierge/concierge-manager.ts';
+import { DEFAULT_OWNER } from './concierge/names.ts';
 import { makeSocketFolder, socketFolder } from './concierge/places.ts';
 import type { VmRecord } from './concierge/records.ts';
 import { crostiniConfig } from './config.ts';
 import { concierge } from './contract.ts';
+import { disks } from './contract-disks.ts';
+import { createDisks } from './disks/index.ts';
 
 export default definePlugin({
   name: 'crostini',
-  requires: { vms },
-  provides: [concierge],
+  requires: { vms, diskImages },
+  provides: [concierge, disks],
   config: crostiniConfig,
   state: defineState<{ readonly vms: readonly VmRecord[] }>({ schema: 1 }),
   timeouts: { setupMs: 30_000, disposeMs: 60_000 },
@@ -23,7 +28,22 @@ export default definePlugin({
     const persistent = ctx.state.directory !== '';
     const folder = socketFolder(ctx.state.directory);
     makeSocketFolder(folder);
-    const manager = new ConciergeManager({
+    const diskFolder = persistent ? ctx.state.directory : mkdtempSync(join(tmpdir(), 'runtime-disks-'));
+    const store = createDisks({
+      stateDirectory: diskFolder,
+      defaultOwner: DEFAULT_OWNER,
+      images: ctx.services.diskImages,
+      requestDevice: (vm, device, method, params) => ctx.services.vms.requestDevice(vm, device, method, params),
+      running: async (owner, vm) => manager.runningDisk(owner, vm),
+      events: {
+        progress: ({ uuid, kind, owner, vm, percent }) =>
+          ctx.events.emit('disk:progress', { uuid, kind, owner, vm, percent }),
+        done: ({ uuid, kind, owner, vm, state, error }) =>
+          ctx.events.emit('disk:done', { uuid, kind, owner, vm, state, why: error?.message ?? '' }),
+      },
+      log: ctx.log,
+    });
+    const manager: ConciergeManager = new ConciergeManager({
       context: ctx,
       vms: ctx.services.vms,
       config,
@@ -32,17 +52,25 @@ export default definePlugin({
         const { ensureTermina } = await import('./image/termina-image.ts');
         return ensureTermina({ profile, onProgress });
       },
+      statefulDisk: async ({ owner, name }, bytes) => {
+        const { path, sparse } = await store.ensureStateful({ owner, vm: name, bytes });
+        return { path, format: 'raw', sparse };
+      },
     });
     ctx.hooks.tap(vsockConnect, ({ vm, port }) => manager.answer(vm, port));
     ctx.provide(concierge, manager);
-    addCommands(ctx.commands, { manager, vms: ctx.services.vms, lastsOnlyHere: !persistent });
+    ctx.provide(disks, store);
+    addCommands(ctx.commands, { manager, disks: store, vms: ctx.services.vms, lastsOnlyHere: !persistent });
     await manager.adoptAll(ctx.previous?.state.vms);
     return {
       snapshot: () => ({ vms: manager.records() }),
       async dispose(reason) {
         if (reason === 'stop' && !persistent) await manager.stopAllVms('SERVICE_SHUTDOWN');
         await manager.release();
-        if (!persistent && reason !== 'reload') rmSync(folder, { recursive: true, force: true });
+        await store[Symbol.asyncDispose]();
+        if (persistent) return;
+        rmSync(diskFolder, { recursive: true, force: true });
+        if (reason !== 'reload') rmSync(folder, { recursive: true, force: true });
       },
     };
   },

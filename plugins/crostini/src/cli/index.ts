@@ -3,14 +3,20 @@
 import type { Vms } from '@runtime/plugin-vmm/contract';
 import type { CommandRegistry } from '@runtime/sdk';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
+import type { Disks } from '../contract-disks.ts';
+import { addDelete } from './delete.ts';
+import { addDisk } from './disk.ts';
 import { addInfo } from './info.ts';
 import { addList } from './list.ts';
 import { addLogs } from './logs.ts';
-import { addStart } from './start.ts';
+import { addStart, startWithProgress } from './start.ts';
 import { addStop } from './stop.ts';
+import { addTermina } from './termina.ts';
+import { addVsh } from './vsh-commands.ts';
 
 export interface CommandParts {
   readonly manager: ConciergeManager;
+  readonly disks: Disks;
   readonly vms: Vms;
   /** The runtime is that of one command, and VMs end with it. */
   readonly lastsOnlyHere: boolean;
@@ -25,4 +31,11 @@ export function addCommands(commands: CommandRegistry, parts: CommandParts): voi
   addList(commands, parts);
   addInfo(commands, parts);
   addLogs(commands, parts);
+  addDelete(commands, parts);
+  // Whoever writes the manual has no parts.
+  addDisk(commands, parts?.disks as Disks);
+  addVsh(commands, parts?.manager as ConciergeManager, (request, io, signal) =>
+    startWithProgress(parts.manager, request, io, signal),
+  );
+  addTermina(commands);
 }

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { DEFAULT_OWNER } from './names.ts';
 import { type Rig, startRig } from './test-rig.ts';
 
-const HANDSHAKE = ['ConfigureNetwork', 'SetResolvConfig', 'SetTimezone', 'SetTime'];
+const HANDSHAKE = ['ConfigureNetwork', 'SetResolvConfig', 'SetTimezone', 'SetTime', 'StartTermina'];
 
 /** Nothing of any VM is left: no socket, record, lease or machine. */
 async function expectNothingLeft({ fake, manager, runtime, root }: Rig): Promise<void> {
@@ -63,6 +63,7 @@ test('a VM starts in the order of ChromeOS, and stops when maitred is asked', as
   expect(Math.abs(Number(time.seconds) - Date.now() / 1_000)).toBeLessThan(5);
   expect(stages).toEqual([
     ...['preparing the image', 'making it', 'starting the machine', 'waiting for the guest', 'setting up the guest'],
+    'mounting its disk',
   ]);
   expect(heard.list).toEqual(['termina:starting', 'termina:started']);
   expect(await manager.endpoint('foo')).toEqual({ cid: 32, directory: join(rig.root, 't-foo') });
@@ -91,6 +92,15 @@ test('two starts of one name are one, and one that runs is left alone', async ()
   await expectNothingLeft(rig);
 });
 
+test('a VM of the fast image has no disk of its own', async () => {
+  await using rig = await startRig();
+  await rig.manager.startVm({ name: 'foo', profile: 'fast' });
+  expect(rig.fake.machines.get('t-foo')?.description.block).toEqual([{ path: '/r', ro: true, format: 'raw' }]);
+  expect(rig.fake.done).toEqual(HANDSHAKE.slice(0, -1));
+  expect(rig.manager.runningDisk(DEFAULT_OWNER, 'foo')).toBeUndefined();
+  await rig.manager.stopVm('foo');
+});
+
 test('a time zone that the guest does not know keeps nothing from starting', async () => {
   await using rig = await startRig();
   rig.fake.behaviour = { failsAt: 'SetTimezone' };
@@ -101,6 +111,7 @@ test('a time zone that the guest does not know keeps nothing from starting', asy
 test.each([
   [{ silent: true }, 'CROSTINI_ERR_VM_SILENT', /did not call within 1 s of its start\n {4}first\n {4}last words$/],
   [{ dies: true }, 'CROSTINI_ERR_VM_ENDED', /ended before it was ready \(the guest panicked\)\n {4}first/],
+  [{ mount: 'FAILURE' }, 'CROSTINI_ERR_VM_START', /its disk could not be mounted \(FAILURE\)/],
   [{ failsAt: 'SetTime' }, 'CROSTINI_ERR_VM_START', /SetTime is not for you/],
 ])('a start that fails (%j) leaves nothing', async (behaviour, code, message) => {
   await using rig = await startRig();
@@ -183,7 +194,7 @@ test('a VM is suspended after its maitred was told, and gets the time when it go
   await rig.manager.startVm({ name: 'foo' });
   await rig.manager.suspendVm('foo');
   await rig.manager.resumeVm('foo');
-  expect(rig.fake.done.slice(4)).toEqual(['PrepareToSuspend', 'pause', 'resume', 'SetTime']);
+  expect(rig.fake.done.slice(HANDSHAKE.length)).toEqual(['PrepareToSuspend', 'pause', 'resume', 'SetTime']);
   await rig.manager.stopVm('foo');
 });
 

@@ -6,9 +6,19 @@ import { ipv4Subnet, type VmDescription, type VmInfo, type Vms } from '@runtime/
 import type { PluginContext, Requires, ServiceTokens } from '@runtime/sdk';
 import type { CrostiniConfig } from '../config.ts';
 import type { Concierge, GuestEndpoint, ImageProfile, StartTermina, StopReason, TerminaVm } from '../contract.ts';
+import type { RunningDisk } from '../disks/guest-filesystem.ts';
 import { errors } from '../errors.ts';
 import { consoleTail } from './console-tail.ts';
-import { callMaitred, checkMaitred, prepareToSuspend, setTime, setUpGuest } from './maitred.ts';
+import { guestFilesystem } from './guest-filesystem.ts';
+import {
+  callMaitred,
+  checkMaitred,
+  GuestRefusal,
+  prepareToSuspend,
+  setTime,
+  setUpGuest,
+  startTermina,
+} from './maitred.ts';
 import { keyText, machineName, type VmKey, vmKey } from './names.ts';
 import { type GuestNetwork, networkOf, SUBNET_SIZE } from './network.ts';
 import { GUEST_PORTS, HOST_PORTS } from './ports.ts';
@@ -37,9 +47,11 @@ export interface ImageProgress {
   readonly total?: number | undefined;
 }
 
+/** As the vmm plugin has it. */
 export interface StatefulDisk {
   readonly path: string;
   readonly format: 'raw' | 'qcow2';
+  readonly sparse?: boolean;
 }
 
 export interface ConciergeOptions {
@@ -64,6 +76,8 @@ interface Owned {
 }
 
 const GIB = 2 ** 30;
+/** The second disk, as the vmm plugin calls it. */
+const STATEFUL_ID = 'block1';
 
 export class ConciergeManager implements Concierge {
   readonly #options: ConciergeOptions;
@@ -245,13 +259,16 @@ export class ConciergeManager implements Concierge {
     const ended = this.#untilEnded(entry);
     ended.catch(() => {});
     await orAborted(Promise.race([setUpGuest(client, network, abort.signal), ended]), abort.signal);
+    if (entry.profile !== 'full') return;
+    entry.stage('mounting its disk');
+    await orAborted(Promise.race([startTermina(client, network, abort.signal), ended]), abort.signal);
   }
 
   /** What was thrown, in the words of this plugin. */
   #explain({ key, abort }: TerminaEntry, e: unknown): unknown {
     if (abort.signal.aborted) return abort.signal.reason;
-    if (!isRpcError(e)) return e;
-    const why = `its maitred did not do what it was asked: ${e.details}`;
+    if (!isRpcError(e) && !(e instanceof GuestRefusal)) return e;
+    const why = `its maitred did not do what it was asked: ${isRpcError(e) ? e.details : e.message}`;
     const hint = `Its console may say why: runtime logs ${key.name}`;
     return errors.CROSTINI_ERR_VM_START({ details: { vm: key.name, why, hint }, cause: e });
   }
@@ -327,6 +344,14 @@ export class ConciergeManager implements Concierge {
   async endpoint(name: string, options: Owned = {}): Promise<GuestEndpoint> {
     const { cid, directory } = this.#running(name, options, 'called');
     return { cid, directory };
+  }
+
+  /** For whoever changes its size; `undefined`: no VM uses it. */
+  runningDisk(owner: string, name: string): RunningDisk | undefined {
+    const entry = this.#entries.get(keyText(vmKey(name, owner)));
+    if (entry === undefined || entry.profile !== 'full') return undefined;
+    const { machine, client } = entry;
+    return { machine, device: STATEFUL_ID, filesystem: guestFilesystem(() => client) };
   }
 
   /** Resolves when everything of it is given back. */

@@ -34,6 +34,36 @@ export async function setUpGuest(client: MaitredClient, network: GuestNetwork, s
   await setTime(client, options);
 }
 
+/** A guest that answers, and says that it could not. */
+export class GuestRefusal extends Error {}
+
+/** The disk is formatted when it is blank, and LXD started where there is one. */
+const START_TERMINA_MS = 150_000;
+/** As the guest calls its second disk. */
+const STATEFUL_DEVICE = '/dev/vdb';
+/** Of containers, with the address of the guest in it, as patchpanel has it. */
+const CONTAINER_SUBNET = '100.115.92.193/28';
+
+/** @throws GuestRefusal */
+export async function startTermina(
+  { call }: MaitredClient,
+  { gateway }: GuestNetwork,
+  signal: AbortSignal,
+): Promise<void> {
+  const { mount_result } = await call.StartTermina(
+    {
+      tremplin_ipv4_address: inAddr(gateway),
+      lxd_ipv4_subnet: CONTAINER_SUBNET,
+      stateful_device: STATEFUL_DEVICE,
+      allow_privileged_containers: true,
+    },
+    { deadlineMs: START_TERMINA_MS, signal },
+  );
+  if (mount_result !== 'SUCCESS' && mount_result !== 'PARTIAL_DATA_LOSS') {
+    throw new GuestRefusal(`its disk could not be mounted (${mount_result})`);
+  }
+}
+
 /** The clock of a guest stands still while its CPUs do. */
 export async function setTime(
   { call }: MaitredClient,

@@ -20,6 +20,8 @@ export interface Behaviour {
   readonly dies?: boolean;
   /** A call of maitred that fails; `Shutdown`: that is not answered. */
   readonly failsAt?: string;
+  /** What becomes of its disk. */
+  readonly mount?: string;
   /** It answers Shutdown, and goes on. */
   readonly lingers?: boolean;
 }
@@ -128,7 +130,7 @@ export class FakeVms {
       throw new Error(`${method} is not for you`);
     }
     if (method === 'Shutdown' && lingers !== true) setImmediate(() => void this.end(name, 'switched off'));
-    return {};
+    return method === 'StartTermina' ? { mount_result: this.behaviour.mount ?? 'SUCCESS' } : {};
   }
 }
 
