@@ -48,9 +48,8 @@ async function setSize(fd: number, disk: StoredDisk, bytes: number, { signal }: 
     const task = { kind: 'allocate', disk: fd, offset: disk.bytes, length: bytes - disk.bytes } as const;
     try {
       await runTask(task, () => {}, signal);
-      return;
     } catch (e) {
-      // It may have got a part of it.
+      // Gives back what lies beyond the end.
       ftruncateSync(fd, disk.bytes);
       throw e;
     }

@@ -13,13 +13,11 @@ import {
   readFileSync,
   readSync,
   statSync,
-  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { diskRig, filesBelow, OWNER, type Rig } from './test-rig.ts';
 
@@ -200,35 +198,15 @@ test('one that becomes larger than allowed is stopped there', async () => {
   expect(filesBelow(rig.folder)).toEqual(['bomb']);
 });
 
-test('whatever is changed in a file, it is imported or refused with a code, and nothing is left', async () => {
-  await using rig = diskRig({ maxBytes: 64 * MIB });
-  await rig.disks.create({ vm: 'a', bytes: MIB, allocation: 'sparse' });
-  const [source] = await rig.disks.list();
-  writeFileSync(source?.path ?? '', noise(200_000));
-  truncateSync(source?.path ?? '', MIB);
-  const file = join(rig.folder, 'a.zst');
-  await rig.ended(rig.disks.export({ vm: 'a', to: file }));
-  const good = readFileSync(file);
-  const mutated = join(rig.folder, 'mutated');
-  let index = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { maxLength: 3 }),
-      fc.option(fc.nat(good.length), { freq: 3 }),
-      async (changes, end) => {
-        const bytes = Buffer.from(good);
-        for (const [at, value] of changes) bytes[at] = value;
-        writeFileSync(mutated, bytes.subarray(0, end ?? bytes.length));
-        index += 1;
-        const vm = `m${index}`;
-        const job = await rig.ended(rig.disks.import({ vm, from: mutated, type: 'termina' }));
-        if (job.state === 'done') await rig.disks.destroy({ vm });
-        else expect(job.error?.code).toMatch(/^CROSTINI_ERR_DISK_(IMAGE|TYPE|SIZE)$/);
-        expect(filesBelow(join(rig.folder, 'crosvm', OWNER))).toEqual(['YQ==.img', 'YQ==.json']);
-      },
-    ),
-    { numRuns: 25 },
-  );
+test('what is no container is refused, and nothing is left', async () => {
+  await using rig = diskRig();
+  const file = join(rig.folder, 'file');
+  writeFileSync(file, Buffer.concat([zstdCompressSync(noise(2 * MIB)), Buffer.from('junk')]));
+  expect(await rig.ended(rig.disks.import({ vm: 'a', from: file, type: 'termina' }))).toMatchObject({
+    state: 'failed',
+    error: { code: 'CROSTINI_ERR_DISK_IMAGE' },
+  });
+  expect(filesBelow(rig.folder)).toEqual(['file']);
 });
 
 test('an export that is cancelled leaves nothing, and the disk can be used again', async () => {

@@ -26,7 +26,7 @@ export interface ImportTask {
   readonly maxBytes: number;
 }
 
-/** fallocate(2): gives a file its blocks, and makes it longer where needed. */
+/** fallocate(2): gives a file its blocks. Its size stays, as killed in the middle it would have any. */
 export interface AllocateTask {
   readonly kind: 'allocate';
   readonly disk: number;

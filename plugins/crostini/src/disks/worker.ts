@@ -3,9 +3,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { fstatSync, fsyncSync, readSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import { parentPort, workerData } from 'node:worker_threads';
 import { isRuntimeError, toErrorRecord } from '@runtime/sdk';
-import { duplicate, LinuxError, rawFallocate } from '@runtime/sdk/linux';
+import { duplicate, FALLOC_KEEP_SIZE, LinuxError, rawFallocate } from '@runtime/sdk/linux';
 import { fileError } from './files.ts';
 import type { AllocateTask, DigestTask, DiskTask, ExportTask, ImportTask, TaskMessage } from './worker-tasks.ts';
 import { exportZstd } from './zstd/export.ts';
@@ -76,7 +77,7 @@ function* fileChunks(fd: number): Generator<Uint8Array> {
 async function runImport({ source, size, target, maxBytes }: ImportTask): Promise<Imported> {
   // A thread that waits for a pipe in the kernel could not be ended.
   const stream = fstatSync(source).isFile()
-    ? fileChunks(source)
+    ? Readable.from(fileChunks(source))
     : new Socket({ fd: duplicate(source), readable: true, writable: false });
   const imported = await importZstd(stream, target, {
     maxBytes,
@@ -87,7 +88,7 @@ async function runImport({ source, size, target, maxBytes }: ImportTask): Promis
 }
 
 function runAllocate({ disk, offset, length }: AllocateTask): undefined {
-  const result = rawFallocate(disk, 0, offset, length);
+  const result = rawFallocate(disk, FALLOC_KEEP_SIZE, offset, length);
   if (result < 0) throw new LinuxError('fallocate', -result);
   fsyncSync(disk);
   return undefined;

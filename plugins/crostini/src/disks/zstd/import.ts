@@ -2,6 +2,7 @@
 // counted while it comes, whatever it declares.
 
 import { ftruncateSync, writeSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { errors } from '../../errors.ts';
@@ -30,7 +31,7 @@ export interface Imported {
 
 /** @param target descriptor of an empty file @throws CROSTINI_ERR_DISK_IMAGE, CROSTINI_ERR_DISK_SIZE, what reading or writing failed with */
 export async function importZstd(
-  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  source: Readable,
   target: number,
   { maxBytes, progress }: ImportOptions,
 ): Promise<Imported> {
