@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { diskImages, vms, vsockConnect } from '@runtime/plugin-vmm/contract';
 import { definePlugin, defineState } from '@runtime/sdk';
+import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
 import { ConciergeManager } from './concierge/concierge-manager.ts';
 import { DEFAULT_OWNER } from './concierge/names.ts';
@@ -60,6 +61,7 @@ export default definePlugin({
     ctx.hooks.tap(vsockConnect, ({ vm, port }) => manager.answer(vm, port));
     ctx.provide(concierge, manager);
     ctx.provide(disks, store);
+    addChecks(ctx.checks, config, folder);
     addCommands(ctx.commands, { manager, disks: store, vms: ctx.services.vms, lastsOnlyHere: !persistent });
     await manager.adoptAll(ctx.previous?.state.vms);
     return {
