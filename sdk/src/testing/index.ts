@@ -3,7 +3,7 @@
 export { type Contract, type ContractCase, defineContract, type RunContractOptions, runContract } from './contract.ts';
 export { FakeClock } from './fake-clock.ts';
 export { type FakeLogger, fakeLogger, type LogRecord } from './fake-logger.ts';
-export { hasDbusDaemon, type PrivateBus, startPrivateBus } from './private-bus.ts';
+export { hasDbusDaemon, type PrivateBus, type PrivateBusOptions, startPrivateBus } from './private-bus.ts';
 export { provide } from './provide.ts';
 export {
   type EventRecording,

@@ -23,14 +23,18 @@ const SESSION_LIMITS = {
   ...{ max_replies_per_connection: 50_000, max_match_rules_per_connection: 50_000 },
 };
 
-/**
- * Everybody of this user may do everything on it; `limits` are those of dbus-daemon(1), such as
- * `{ max_message_size: 1000 }`. Dispose of it to end it.
- */
-export async function startPrivateBus(limits: Readonly<Record<string, number>> = {}): Promise<PrivateBus> {
+export interface PrivateBusOptions {
+  /** Those of dbus-daemon(1), such as `{ max_message_size: 1000 }`. */
+  readonly limits?: Readonly<Record<string, number>>;
+  /** Where it listens; default: in a folder of its own. */
+  readonly socket?: string;
+}
+
+/** Everybody of this user may do everything on it. Dispose of it to end it. */
+export async function startPrivateBus({ limits = {}, socket }: PrivateBusOptions = {}): Promise<PrivateBus> {
   const folder = mkdtempSync(join(tmpdir(), 'private-bus-'));
   const config = join(folder, 'bus.conf');
-  writeFileSync(config, configuration(join(folder, 'bus'), limits));
+  writeFileSync(config, configuration(socket ?? join(folder, 'bus'), limits));
   const daemon = spawn('dbus-daemon', [`--config-file=${config}`, '--nofork', '--nopidfile', '--print-address=1'], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });

@@ -1,0 +1,413 @@
+import { execFile } from 'node:child_process';
+import { closeSync, fstatSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { EventMap } from '@runtime/sdk';
+import { type Bus, connectBus, DBUS_ERRORS, isRemoteError, type Value } from '@runtime/sdk/dbus';
+import { memfdCreate } from '@runtime/sdk/linux';
+import { hasDbusDaemon, type PrivateBus, startPrivateBus } from '@runtime/sdk/testing';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Concierge, StartTermina, TerminaVm } from '../contract.ts';
+import type { DiskJob, Disks } from '../contract-disks.ts';
+import { errors } from '../errors.ts';
+import { conciergeWire } from '../wire/index.ts';
+import { type DbusService, startDbus } from './index.ts';
+import { METHODS, type MethodName, type MethodRow, OBJECT_PATH, SERVICE, SIGNALS, type SignalName } from './methods.ts';
+import { UNSUPPORTED } from './unsupported.ts';
+import { inAddr } from './vm-info.ts';
+import { dnsSettings } from './vm-methods.ts';
+
+const run = promisify(execFile);
+const OWNER = 'a1b2c3';
+const DISK = '/disks/termina.img';
+const PING = { interface: 'org.freedesktop.DBus.Peer', member: 'Ping' };
+const openFds = (): number => readdirSync('/proc/self/fd').length;
+
+class FakeConcierge implements Partial<Concierge> {
+  readonly vms = new Map<string, TerminaVm>();
+  readonly asked: unknown[] = [];
+
+  async startVm(request: StartTermina): Promise<TerminaVm> {
+    this.asked.push(request);
+    if (request.name === 'broken')
+      throw errors.CROSTINI_ERR_VM_START({ details: { vm: 'broken', why: 'it is broken', hint: 'Mend it.' } });
+    const vm: TerminaVm = {
+      ...{ name: request.name, owner: request.owner ?? OWNER, machine: `t-${request.name}`, state: 'running' },
+      ...{ type: 'termina', profile: request.profile ?? 'full', image: 'i', cid: 32, pid: 4711 },
+      ...{ ipv4: '100.115.92.26', memoryMib: 1024, cpus: request.cpus ?? 1, startedAt: '2026-01-01T00:00:00Z' },
+    };
+    this.vms.set(request.name, vm);
+    return vm;
+  }
+
+  async stopVm(name: string, options?: object): Promise<void> {
+    this.asked.push({ stop: name, ...options });
+    this.vms.delete(name);
+  }
+
+  async stopAllVms(): Promise<void> {
+    this.vms.clear();
+  }
+
+  async listVms({ owner }: { owner?: string } = {}): Promise<readonly TerminaVm[]> {
+    return [...this.vms.values()].filter((vm) => owner === undefined || vm.owner === owner);
+  }
+
+  async getVm(name: string, { owner }: { owner?: string } = {}): Promise<TerminaVm> {
+    const vm = this.vms.get(name);
+    if (vm === undefined || (owner !== undefined && vm.owner !== owner))
+      throw errors.CROSTINI_ERR_VM_NOT_FOUND({ details: { vm: name } });
+    return vm;
+  }
+
+  async suspendVm(name: string): Promise<void> {
+    this.asked.push({ suspend: name });
+  }
+
+  async resumeVm(): Promise<void> {
+    throw errors.CROSTINI_ERR_VM_STATE({ details: { vm: 'x', state: 'running', verb: 'resumed' } });
+  }
+}
+
+function fakeDisks() {
+  const job: DiskJob = {
+    ...{ uuid: 'job-1', kind: 'export', owner: OWNER, vm: 'termina', state: 'running', percent: 0, error: undefined },
+  };
+  return {
+    create: vi.fn(async () => ({ status: 'created', path: DISK, bytes: 4096 }) as const),
+    destroy: vi.fn(async () => {}),
+    list: vi.fn(async () => [
+      {
+        ...{ vm: 'termina', owner: OWNER, type: 'termina', path: DISK, bytes: 8192, allocatedBytes: 4096 },
+        ...{ minBytes: 4096, userChosenSize: true },
+      } as const,
+    ]),
+    resize: vi.fn(async () => ({ ...job, kind: 'resize', state: 'done', percent: 100 }) as const),
+    export: vi.fn(async () => job),
+    import: vi.fn(async () => {
+      throw errors.CROSTINI_ERR_DISK_EXISTS({ details: { vm: 'termina' } });
+    }),
+    jobs: vi.fn(async () => [job]),
+    status: vi.fn(async () => ({ ...job, state: 'done', percent: 100 }) as const),
+    wait: vi.fn(async () => job),
+    cancel: vi.fn(async () => {}),
+    busy: vi.fn(async () => false),
+    ensureStateful: vi.fn(),
+  } satisfies { [M in keyof Disks]: unknown };
+}
+
+describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
+  let daemon: PrivateBus;
+  let service: DbusService;
+  let client: Bus;
+  let concierge: FakeConcierge;
+  let disks: ReturnType<typeof fakeDisks>;
+  let listeners: Map<string, (data: never) => unknown>;
+  const log = { info: vi.fn(), warn: vi.fn() };
+
+  beforeEach(async () => {
+    daemon = await startPrivateBus();
+    concierge = new FakeConcierge();
+    disks = fakeDisks();
+    listeners = new Map();
+    service = await start(daemon.address);
+    client = await connectBus({ bus: daemon.address });
+  });
+  afterEach(async () => {
+    await service[Symbol.asyncDispose]();
+    await client.close();
+    await daemon[Symbol.asyncDispose]();
+  });
+
+  const start = (mode: string): Promise<DbusService> =>
+    startDbus({
+      ...{ mode, log, retryMs: 20, disks: disks as unknown as Disks },
+      concierge: concierge as unknown as Concierge,
+      events: {
+        on(topic, listener) {
+          listeners.set(topic, listener as never);
+          return { [Symbol.dispose]: () => void listeners.delete(topic) };
+        },
+      },
+      logs: async (name) => `console of ${name}`,
+    });
+
+  const happens = <E extends keyof EventMap>(topic: E, data: EventMap[E]): unknown =>
+    listeners.get(topic)?.(data as never);
+
+  async function call(member: MethodName, request: object = {}, fds: Value[] = []): Promise<Record<string, unknown>> {
+    const row: MethodRow = METHODS[member];
+    const types = [...(row.request === undefined ? [] : ['ay']), ...(row.fds === undefined ? [] : [row.fds[1]])];
+    const encoded =
+      row.request === undefined ? [] : [conciergeWire.encode(`vm_tools.concierge.${row.request}`, request as never)];
+    const { values } = await client.call({
+      ...{ service: SERVICE, path: OBJECT_PATH, interface: SERVICE, member, signature: types.join('') },
+      args: [...encoded, ...fds],
+    });
+    if (row.response === undefined) return {};
+    return conciergeWire.decode(`vm_tools.concierge.${row.response}`, values[0] as Uint8Array) as never;
+  }
+
+  const startRequest = { name: 'termina', owner_id: OWNER, vm_type: 'TERMINA', disks: [{ path: DISK }] };
+
+  test('busctl lists all of it', async () => {
+    const { stdout } = await run('busctl', [`--address=${daemon.address}`, 'introspect', SERVICE, OBJECT_PATH]);
+    for (const name of Object.keys(METHODS)) expect(stdout).toMatch(new RegExp(`\\.${name}\\s+method`));
+    for (const name of Object.keys(SIGNALS)) expect(stdout).toMatch(new RegExp(`\\.${name}\\s+signal\\s+ay`));
+    expect(stdout).toMatch(/\.StartVm\s+method\s+ayah\s+ay/);
+    expect(stdout).toMatch(/\.StopAllVms\s+method\s+-\s+-/);
+    expect(Object.keys(METHODS)).toHaveLength(46);
+    expect(service.check()).toEqual({ status: 'ok', found: `${SERVICE} at ${daemon.address}` });
+  });
+
+  test('a VM is started, looked at and stopped', async () => {
+    const answer = await call('StartVm', { ...startRequest, cpus: 1, timeout: 90, kernel_params: ['quiet'] }, [[]]);
+    expect(answer).toMatchObject({ success: true, failure_reason: '', status: 'VM_STATUS_RUNNING' });
+    expect(answer.vm_info).toMatchObject({
+      ...{ ipv4_address: 442266468, pid: 4711, cid: 32n, vm_type: 'TERMINA', status: 'VM_STATUS_RUNNING' },
+      allocated_memory: 1_073_741_824n,
+    });
+    expect(concierge.asked).toEqual([
+      {
+        ...{ name: 'termina', owner: OWNER, profile: 'full', cpus: 1, timeoutMs: 90_000, kernelParams: ['quiet'] },
+      },
+    ]);
+    expect(await call('GetVmInfo', startRequest)).toMatchObject({ success: true, vm_info: { cid: 32n } });
+    expect(await call('GetVmInfo', { ...startRequest, owner_id: 'ff' })).toMatchObject({ success: false });
+    const list = await call('ListVms', { owner_id: OWNER.toUpperCase() });
+    expect(list).toMatchObject({ success: true, vms: [{ name: 'termina', owner_id: OWNER }] });
+    expect(await call('GetVmLogs', startRequest)).toEqual({ log: 'console of termina' });
+    expect(await call('SuspendVm', startRequest)).toMatchObject({ success: true });
+    expect(await call('ResumeVm', startRequest)).toMatchObject({ success: false });
+    expect(await call('StopVm', startRequest)).toMatchObject({ success: true });
+    expect(concierge.asked.at(-1)).toEqual({ stop: 'termina', owner: OWNER, reason: 'STOP_VM_REQUESTED' });
+    expect(await call('StopVm', startRequest)).toMatchObject({ success: true });
+    await call('StartVm', startRequest, [[]]);
+    await call('StopVmWithoutOwnerId', { name: 'termina' });
+    expect(await call('ListVms', { owner_id: OWNER })).toMatchObject({ vms: [] });
+    await call('StopAllVms');
+  });
+
+  test('what is asked is looked at in the order of concierge', async () => {
+    const tooMany = availableParallelism() + 1;
+    const refusals: [object, string][] = [
+      [{ owner_id: 'not hex', name: '', cpus: tooMany }, 'Empty or malformed owner ID'],
+      [{ owner_id: '' }, 'Empty or malformed owner ID'],
+      [{ name: '', cpus: tooMany }, 'Empty VM name'],
+      [{ name: 'ü'.repeat(31), cpus: tooMany }, 'VM name is too long'],
+      [{ cpus: tooMany, fds: [] }, 'Invalid CPU count'],
+      [{ disks: [] }, 'Missing required stateful disk'],
+      [{ disks: Array(11).fill({ path: DISK }) }, 'Rejecting request with too many disks'],
+      [{ disks: [{ path: '/etc/shadow' }] }, 'cannot be attached'],
+      [{ vm_type: 'BAGUETTE', start_termina: true }, 'Baguette'],
+      [{ vm_type: 'BOREALIS' }, 'Borealis'],
+      [{ vm_type: 'UNKNOWN', name: 'bru' }, 'Bruschetta'],
+      [{ vm_type: 99 }, 'type 99'],
+      [{ writable_rootfs: true }, 'can only be read'],
+      [{ kernel_params: ['a\nb'] }, 'kernel parameters'],
+      [{ name: 'broken' }, 'it is broken'],
+    ];
+    for (const [change, reason] of refusals) {
+      const answer = await call('StartVm', { ...startRequest, ...change }, [[]]);
+      expect(answer).toMatchObject({ success: false, status: 'VM_STATUS_FAILURE' });
+      expect(answer.failure_reason).toContain(reason);
+    }
+    disks.busy.mockResolvedValue(true);
+    expect(await call('StartVm', { ...startRequest, disks: [] }, [[]])).toMatchObject({
+      ...{ success: false, status: 'VM_STATUS_DISK_OP_IN_PROGRESS' },
+    });
+    // One that runs is told of, whatever else is wrong.
+    await concierge.startVm({ name: 'termina', owner: OWNER });
+    const again = await call('StartVm', { ...startRequest, disks: [] }, [[]]);
+    expect(again).toMatchObject({ success: true, vm_info: { cid: 32n } });
+  });
+
+  test('descriptors have to be those that are named', async () => {
+    const kernel = memfdCreate('kernel', { size: 16 });
+    const before = openFds();
+    const wrong = await call('StartVm', { ...startRequest, fds: ['KERNEL', 'STORAGE'] }, [[kernel]]);
+    expect(wrong.failure_reason).toBe('2 descriptors are named, and 1 came');
+    const named = await call('StartVm', { ...startRequest, fds: ['KERNEL'] }, [[kernel]]);
+    expect(named.failure_reason).toContain('a descriptor of its KERNEL cannot be taken yet');
+    await vi.waitFor(() => expect(openFds()).toBe(before));
+    closeSync(kernel);
+  });
+
+  test('disks are made, looked at, resized, brought away and removed', async () => {
+    const disk = { cryptohome_id: OWNER, vm_name: 'termina' };
+    expect(await call('CreateDiskImage', { ...disk, disk_size: 4096n, image_type: 'DISK_IMAGE_AUTO' }, [[]])).toEqual({
+      ...{ status: 'DISK_STATUS_CREATED', disk_path: DISK, failure_reason: '', command_uuid: '' },
+    });
+    expect(disks.create).toHaveBeenCalledWith({ owner: OWNER, vm: 'termina', bytes: 4096, allocation: 'auto' });
+    for (const change of [
+      { image_type: 'DISK_IMAGE_QCOW2' },
+      { storage_location: 'STORAGE_CRYPTOHOME_PLUGINVM' },
+      { copy_baguette_image: true },
+      { disk_size: 2n ** 63n },
+      { vm_name: '' },
+      { cryptohome_id: '../..' },
+      { allocation_type: 7 },
+    ])
+      expect((await call('CreateDiskImage', { ...disk, ...change }, [[]])).status).toBe('DISK_STATUS_FAILED');
+    expect(disks.create).toHaveBeenCalledOnce();
+    expect(await call('ListVmDisks', disk)).toMatchObject({
+      ...{ success: true, total_size: 8192n },
+      images: [{ name: 'termina', size: 8192n, min_size: 4096n, path: DISK, vm_type: 'TERMINA', has_vm_type: true }],
+    });
+    expect(await call('ResizeDiskImage', { ...disk, disk_size: 8192n })).toMatchObject({
+      ...{ status: 'DISK_STATUS_RESIZED', command_uuid: 'job-1' },
+    });
+    expect(await call('DestroyDiskImage', disk)).toMatchObject({ status: 'DISK_STATUS_DESTROYED' });
+    expect(concierge.asked).toEqual([{ stop: 'termina', owner: OWNER, reason: 'DESTROY_DISK_IMAGE_REQUESTED' }]);
+    disks.destroy.mockRejectedValue(errors.CROSTINI_ERR_DISK_NOT_FOUND({ details: { vm: 'termina' } }));
+    expect(await call('DestroyDiskImage', disk)).toMatchObject({ status: 'DISK_STATUS_DOES_NOT_EXIST' });
+
+    const [out, digest] = [memfdCreate('out', { size: 16 }), memfdCreate('digest', { size: 16 })];
+    let exported: unknown;
+    disks.export.mockImplementation((async (request: { to: { fd: number } }) => {
+      exported = { ...request, to: fstatSync(request.to.fd).ino };
+      return disks.wait();
+    }) as never);
+    const request = { ...disk, generate_sha256_digest: true };
+    expect(await call('ExportDiskImage', request, [[out, digest]])).toMatchObject({
+      ...{ status: 'DISK_STATUS_IN_PROGRESS', command_uuid: 'job-1' },
+    });
+    expect(exported).toMatchObject({ to: fstatSync(out).ino, force: false, digest: { fd: expect.any(Number) } });
+    expect((await call('ExportDiskImage', request, [[out]])).failure_reason).toContain('for the digest');
+    expect((await call('ExportDiskImage', request, [[]])).status).toBe('DISK_STATUS_FAILED');
+    expect(await call('ImportDiskImage', disk, [out])).toMatchObject({ status: 'DISK_STATUS_EXISTS' });
+    closeSync(out);
+    closeSync(digest);
+
+    expect(await call('DiskImageStatus', { command_uuid: 'job-1' })).toMatchObject({
+      ...{ status: 'DISK_STATUS_CREATED', progress: 100, command_uuid: 'job-1' },
+    });
+    expect(await call('CancelDiskImageOperation', { command_uuid: 'job-1' })).toMatchObject({ success: true });
+    disks.cancel.mockRejectedValue(errors.CROSTINI_ERR_DISK_JOB_NOT_FOUND({ details: { uuid: 'x' } }));
+    expect(await call('CancelDiskImageOperation', { command_uuid: 'x' })).toMatchObject({ success: false });
+  });
+
+  test('what makes no sense here says so', async () => {
+    const members = Object.keys(UNSUPPORTED) as (keyof typeof UNSUPPORTED)[];
+    const memory = memfdCreate('memory', { size: 16 });
+    for (const member of members) {
+      const fds = (METHODS[member] as MethodRow).fds === undefined ? [] : [memory];
+      const error: unknown = await call(member, {}, fds).catch((e: unknown) => e);
+      expect(isRemoteError(error, DBUS_ERRORS.notSupported)).toBe(true);
+      expect(String(error)).toContain(UNSUPPORTED[member]);
+    }
+    closeSync(memory);
+    expect(await call('GetVmLaunchAllowed')).toMatchObject({ allowed: true });
+    expect(await call('SetCrostiniVmType', { vm_type: 'TERMINA' })).toMatchObject({ success: true });
+    expect(await call('SetCrostiniVmType', { vm_type: 'BAGUETTE' })).toMatchObject({ success: false });
+    expect((await call('GetDnsSettings')).nameservers).toEqual(dnsSettings().nameservers);
+  });
+
+  test('requests that are none are refused, and the service goes on', async () => {
+    const raw = (args: Value[]) =>
+      client.call({
+        ...{ service: SERVICE, path: OBJECT_PATH, interface: SERVICE, member: 'ListVms', signature: 'ay', args },
+      });
+    const random = Array.from({ length: 50 }, (_, i) => Buffer.from(Array.from({ length: i }, () => (i * 97) % 256)));
+    for (const bytes of [Buffer.from([0xff]), Buffer.alloc(1_000_000, 0x0a), ...random])
+      await raw([bytes]).catch((e: unknown) => expect(isRemoteError(e, DBUS_ERRORS.invalidArgs)).toBe(true));
+    await expect(raw([Buffer.from([0x0a, 0x7f])])).rejects.toThrow('Unable to parse ListVmsRequest');
+    expect(await call('ListVms', { owner_id: OWNER })).toMatchObject({ success: true });
+  });
+
+  test('signals tell what happens, in order', async () => {
+    const seen: [string, Record<string, unknown>][] = [];
+    await client.subscribe({ sender: SERVICE, interface: SERVICE }, ({ member, values }) => {
+      const message = `vm_tools.concierge.${SIGNALS[member as SignalName]}` as const;
+      seen.push([member, conciergeWire.decode(message, values[0] as Uint8Array) as never]);
+    });
+    await concierge.startVm({ name: 'termina', owner: OWNER });
+    const vm = { vm: 'termina', owner: OWNER, cid: 32 };
+    happens('termina:starting', vm);
+    happens('termina:started', vm);
+    happens('disk:progress', { uuid: 'job-1', kind: 'export', owner: OWNER, vm: 'termina', percent: 40 });
+    happens('disk:done', { uuid: 'job-1', kind: 'export', owner: OWNER, vm: 'termina', state: 'done', why: '' });
+    happens('termina:stopping', vm);
+    happens('termina:stopped', { ...vm, reason: 'STOP_VM_REQUESTED' });
+    await vi.waitFor(() => expect(seen).toHaveLength(6));
+    expect(seen).toMatchObject([
+      ['VmStartingUpSignal', { name: 'termina', owner_id: OWNER, cid: 32n, vm_type: 'TERMINA' }],
+      ['VmStartedSignal', { name: 'termina', vm_info: { ipv4_address: 442266468 }, status: 'VM_STATUS_RUNNING' }],
+      ['DiskImageProgress', { command_uuid: 'job-1', status: 'DISK_STATUS_IN_PROGRESS', progress: 40 }],
+      ['DiskImageProgress', { command_uuid: 'job-1', status: 'DISK_STATUS_CREATED', progress: 100 }],
+      ['VmStoppingSignal', { name: 'termina', cid: 32n }],
+      ['VmStoppedSignal', { name: 'termina', reason: 'STOP_VM_REQUESTED' }],
+    ]);
+  });
+
+  test('a second service waits for the name', async () => {
+    const second = await start(daemon.address);
+    expect(second.status()).toMatchObject({ state: 'queued' });
+    expect(second.check()).toMatchObject({ status: 'warn', remedy: expect.stringContaining('busctl status') });
+    await service[Symbol.asyncDispose]();
+    await vi.waitFor(() => expect(second.status()).toMatchObject({ state: 'served' }));
+    await second[Symbol.asyncDispose]();
+  });
+
+  test('when the bus goes and comes back, so does concierge', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'crostini-dbus-'));
+    const socket = join(folder, 'bus');
+    const waiting = await start(`unix:path=${socket}`);
+    expect(waiting.check()).toMatchObject({ status: 'warn', found: expect.stringContaining('ENOENT') });
+    for (let i = 0; i < 3; i++) {
+      await using bus = await startPrivateBus({ socket });
+      await vi.waitFor(() => expect(waiting.status()).toMatchObject({ state: 'served' }));
+      const other = await connectBus({ bus: bus.address });
+      expect(await other.call({ service: SERVICE, path: OBJECT_PATH, ...PING })).toMatchObject({ values: [] });
+      await other.close();
+      await bus.kill();
+      await vi.waitFor(() => expect(waiting.status()).toMatchObject({ state: 'waiting' }));
+      rmSync(socket, { force: true });
+    }
+    await waiting[Symbol.asyncDispose]();
+    expect(waiting.status()).toMatchObject({ state: 'off' });
+    rmSync(folder, { recursive: true });
+  });
+
+  test('without a bus nothing is the matter', async () => {
+    const { DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR } = process.env;
+    process.env.DBUS_SESSION_BUS_ADDRESS = '';
+    process.env.XDG_RUNTIME_DIR = '/nowhere';
+    try {
+      for (const mode of ['off', 'auto']) {
+        const off = await start(mode);
+        expect(off.check()).toMatchObject({ status: 'ok' });
+        await off[Symbol.asyncDispose]();
+      }
+      const session = await start('session');
+      expect(session.check()).toMatchObject({
+        status: 'warn',
+        found: expect.stringContaining('this session has none'),
+      });
+      await session[Symbol.asyncDispose]();
+    } finally {
+      if (DBUS_SESSION_BUS_ADDRESS === undefined) delete process.env.DBUS_SESSION_BUS_ADDRESS;
+      else process.env.DBUS_SESSION_BUS_ADDRESS = DBUS_SESSION_BUS_ADDRESS;
+      if (XDG_RUNTIME_DIR === undefined) delete process.env.XDG_RUNTIME_DIR;
+      else process.env.XDG_RUNTIME_DIR = XDG_RUNTIME_DIR;
+    }
+  });
+});
+
+test('addresses are numbers as they lie in memory', () => {
+  expect(inAddr('100.115.92.26')).toBe(442266468);
+  expect(['', '1.2.3', '1.2.3.256', '1.2.3.x'].map(inAddr)).toEqual([0, 0, 0, 0]);
+});
+
+test('name servers are those of the host', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'resolv-'));
+  const file = join(folder, 'resolv.conf');
+  writeFileSync(
+    file,
+    '# mine\nsearch a.test\nnameserver 1.2.3.4\nnameserver\n\tnameserver ::1\nsearch b.test c.test\n',
+  );
+  expect(dnsSettings(file)).toEqual({ nameservers: ['1.2.3.4', '::1'], search_domains: ['b.test', 'c.test'] });
+  rmSync(folder, { recursive: true });
+  expect(dnsSettings(file)).toEqual({ nameservers: [], search_domains: [] });
+});
