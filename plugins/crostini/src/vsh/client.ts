@@ -4,9 +4,9 @@ import { connect, type Socket } from 'node:net';
 import { Readable, Writable } from 'node:stream';
 import type { Message, MessageInit } from '@runtime/sdk/protobuf';
 import { errors } from '../errors.ts';
-import { guestWire } from '../wire/index.ts';
 import type { vshTable } from '../wire/vsh.ts';
 import { FrameParser, frames, MESSAGE_MAX, malformedVsh, pieces } from './framing.ts';
+import { vshWire } from './wire.ts';
 
 export interface VshWindow {
   /** 0 to 65,535, as are the columns. */
@@ -79,7 +79,7 @@ export async function openVsh(options: VshOptions): Promise<VshSession> {
 }
 
 function setupMessage({ user = '', argv = [], command = '', env = {}, cwd = '', pty }: VshOptions): Buffer {
-  const message = guestWire.encode('vm_tools.vsh.SetupConnectionRequest', {
+  const message = vshWire.encode('vm_tools.vsh.SetupConnectionRequest', {
     ...{ target: '/vm_shell', user, argv, command, cwd, env: new Map(Object.entries(env)) },
     ...(pty === undefined ? { nopty: true } : { window_rows: pty.rows, window_cols: pty.columns }),
   });
@@ -157,7 +157,7 @@ class VshClient implements VshSession {
 
   #input(): Writable {
     const data = (bytes: Uint8Array): Uint8Array =>
-      guestWire.encode('vm_tools.vsh.GuestMessage', { data_message: { stream: 'STDIN_STREAM', data: bytes } });
+      vshWire.encode('vm_tools.vsh.GuestMessage', { data_message: { stream: 'STDIN_STREAM', data: bytes } });
     const stdin = new Writable({
       write: (chunk: Uint8Array, _encoding, done) => this.#write(frames(pieces(chunk).map(data)), done),
       final: (done) => this.#write(frames([data(new Uint8Array(0))]), done),
@@ -173,7 +173,7 @@ class VshClient implements VshSession {
   }
 
   #send(message: GuestMessage): void {
-    if (!this.#isOver) this.#socket.write(frames([guestWire.encode('vm_tools.vsh.GuestMessage', message)]));
+    if (!this.#isOver) this.#socket.write(frames([vshWire.encode('vm_tools.vsh.GuestMessage', message)]));
   }
 
   #receive(chunk: Uint8Array): void {
@@ -188,10 +188,10 @@ class VshClient implements VshSession {
 
   #hear(message: Uint8Array): void {
     if (this.#pid === undefined) {
-      this.#setUp(guestWire.decode('vm_tools.vsh.SetupConnectionResponse', message));
+      this.#setUp(vshWire.decode('vm_tools.vsh.SetupConnectionResponse', message));
       return;
     }
-    const { data_message, status_message } = guestWire.decode('vm_tools.vsh.HostMessage', message) as HostMessage;
+    const { data_message, status_message } = vshWire.decode('vm_tools.vsh.HostMessage', message) as HostMessage;
     if (data_message !== undefined) this.#data(data_message.stream, data_message.data);
     if (status_message === undefined) return;
     if (status_message.status === 'EXITED') this.#end(status_message.code & 0xff);

@@ -3,7 +3,7 @@
 import type { Duplex, Readable } from 'node:stream';
 import type { Message, MessageInit } from '@runtime/sdk/protobuf';
 import { FrameParser, frames, malformedVsh, pieces } from '../../../src/vsh/framing.ts';
-import { guestWire } from '../../../src/wire/index.ts';
+import { vshWire } from '../../../src/vsh/wire.ts';
 import type { vshTable } from '../../../src/wire/vsh.ts';
 import { type Child, startChild } from './child.ts';
 import { type LaunchOptions, planLaunch, Refusal, type SetupRequest, windowSize } from './launch.ts';
@@ -150,10 +150,10 @@ class Session {
   #receive(chunk: Uint8Array): void {
     try {
       this.#parser.push(chunk, (message) => {
-        if (this.#isAsked) return this.#hear(guestWire.decode('vm_tools.vsh.GuestMessage', message));
+        if (this.#isAsked) return this.#hear(vshWire.decode('vm_tools.vsh.GuestMessage', message));
         this.#isAsked = true;
         // Strings are copied as they are decoded; there are no bytes in it.
-        this.#request.resolve(guestWire.decode('vm_tools.vsh.SetupConnectionRequest', message));
+        this.#request.resolve(vshWire.decode('vm_tools.vsh.SetupConnectionRequest', message));
       });
     } catch (e) {
       this.#log(`vshd: ${malformedVsh('it cannot be decoded', e).message}`);
@@ -190,16 +190,16 @@ class Session {
   }
 
   #answer(status: 'READY' | 'FAILED', description: string, pid: number): Promise<void> {
-    return this.#write([guestWire.encode('vm_tools.vsh.SetupConnectionResponse', { status, description, pid })]);
+    return this.#write([vshWire.encode('vm_tools.vsh.SetupConnectionResponse', { status, description, pid })]);
   }
 
   #send(message: HostMessage): void {
-    void this.#write([guestWire.encode('vm_tools.vsh.HostMessage', message)]);
+    void this.#write([vshWire.encode('vm_tools.vsh.HostMessage', message)]);
   }
 
   #sendData(stream: OutputStream, data: readonly Uint8Array[]): void {
     void this.#write(
-      data.map((one) => guestWire.encode('vm_tools.vsh.HostMessage', { data_message: { stream, data: one } })),
+      data.map((one) => vshWire.encode('vm_tools.vsh.HostMessage', { data_message: { stream, data: one } })),
     );
   }
 
