@@ -8,6 +8,7 @@ import { definePlugin, defineState } from '@runtime/sdk';
 import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
 import { ConciergeManager } from './concierge/concierge-manager.ts';
+import { closeDesk, newDesk, serve } from './concierge/desk.ts';
 import { DEFAULT_OWNER } from './concierge/names.ts';
 import { makeSocketFolder, socketFolder } from './concierge/places.ts';
 import type { VmRecord } from './concierge/records.ts';
@@ -62,11 +63,15 @@ export default definePlugin({
     ctx.provide(concierge, manager);
     ctx.provide(disks, store);
     addChecks(ctx.checks, config, folder);
-    addCommands(ctx.commands, { manager, disks: store, vms: ctx.services.vms, lastsOnlyHere: !persistent });
+    const desk = await ctx.keepers.keep('object', 'desk', newDesk);
+    addCommands(ctx.commands, { manager, desk, disks: store, vms: ctx.services.vms, lastsOnlyHere: !persistent });
     await manager.adoptAll(ctx.previous?.state.vms);
+    serve(desk, manager);
     return {
       snapshot: () => ({ vms: manager.records() }),
       async dispose(reason) {
+        if (reason === 'reload') serve(desk, undefined);
+        else closeDesk(desk);
         if (reason === 'stop' && !persistent) await manager.stopAllVms('SERVICE_SHUTDOWN');
         await manager.release();
         await store[Symbol.asyncDispose]();

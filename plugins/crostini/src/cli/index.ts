@@ -3,6 +3,7 @@
 import type { Vms } from '@runtime/plugin-vmm/contract';
 import type { CommandRegistry } from '@runtime/sdk';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
+import type { Desk } from '../concierge/desk.ts';
 import type { Disks } from '../contract-disks.ts';
 import { addDelete } from './delete.ts';
 import { addDisk } from './disk.ts';
@@ -18,6 +19,7 @@ export interface CommandParts {
   readonly manager: ConciergeManager;
   readonly disks: Disks;
   readonly vms: Vms;
+  readonly desk: Desk;
   /** The runtime is that of one command, and VMs end with it. */
   readonly lastsOnlyHere: boolean;
 }

@@ -2,6 +2,7 @@
 
 import type { CommandIo, CommandRegistry } from '@runtime/sdk';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
+import { type Desk, untilGone } from '../concierge/desk.ts';
 import type { StartTermina, TerminaVm } from '../contract.ts';
 import { errors } from '../errors.ts';
 import { type CommandParts, DEFAULT_VM } from './index.ts';
@@ -39,7 +40,7 @@ export function addStart(commands: CommandRegistry, parts: CommandParts): void {
       await io.data(vmRow(vm));
       if (!parts.lastsOnlyHere) return;
       await io.err(`VM ${name} runs until ^C, or: runtime stop ${name}`);
-      await stayUntil(parts.manager, name, signal);
+      await stayUntil(parts.desk, name, signal);
     },
   );
 }
@@ -71,12 +72,12 @@ export async function startWithProgress(
   return vm;
 }
 
-async function stayUntil(manager: ConciergeManager, name: string, signal: AbortSignal): Promise<void> {
+async function stayUntil(desk: Desk, name: string, signal: AbortSignal): Promise<void> {
   const asked = new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await Promise.race([manager.untilGone(name), asked]);
+  await Promise.race([untilGone(desk, name), asked]);
 }
 
 const MEM = /^([1-9][0-9]{0,6})([MG]?)$/;

@@ -86,6 +86,7 @@ export class ConciergeManager implements Concierge {
   readonly #records: VmRecords;
   readonly #entries: Map<string, TerminaEntry> = new Map();
   #released = false;
+  readonly #letGo: PromiseWithResolvers<void> = Promise.withResolvers();
 
   constructor(options: ConciergeOptions) {
     this.#options = options;
@@ -354,9 +355,11 @@ export class ConciergeManager implements Concierge {
     return { machine, device: STATEFUL_ID, filesystem: guestFilesystem(() => client) };
   }
 
-  /** Resolves when everything of it is given back. */
-  async untilGone(name: string, { owner }: Owned = {}): Promise<void> {
-    await this.#entries.get(keyText(vmKey(name, owner)))?.gone.promise;
+  /** True when everything of it is given back; false when somebody else looks after it now, who is to be asked. */
+  async untilGone(name: string, { owner }: Owned = {}): Promise<boolean> {
+    const entry = this.#entries.get(keyText(vmKey(name, owner)));
+    if (entry === undefined) return !this.#released;
+    return await Promise.race([entry.gone.promise.then(() => true), this.#letGo.promise.then(() => false)]);
   }
 
   // From one runtime, or one version of this code, to the next
@@ -434,6 +437,7 @@ export class ConciergeManager implements Concierge {
     const starting = [...this.#entries.values()].filter(({ state }) => state === 'starting');
     await Promise.all(starting.map((entry) => this.#stop(entry, 'SERVICE_SHUTDOWN')));
     this.#released = true;
+    this.#letGo.resolve();
     for (const { client, listener } of this.#entries.values()) {
       client?.[Symbol.dispose]();
       listener?.[Symbol.dispose]();
