@@ -1,9 +1,19 @@
 // Termina's image boots, has in it what it should, and does not boot when it was tampered with.
 
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { imageCache } from '@runtime/sdk/image';
 import { createTestRuntime, type TestRuntime } from '@runtime/sdk/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ensureTermina, type TerminaImage } from '../../plugins/crostini/src/image/termina-image.ts';
@@ -56,7 +66,7 @@ describe.skipIf(missing !== undefined)(
 
     /** Boots it and waits until the machine has ended by itself. @returns what was on its console */
     async function consoleOf(name: string, { kernel, initrd, params, rootfs }: TerminaImage): Promise<string> {
-      const { directory } = await machines.start({
+      await machines.start({
         ...{ name, kernel, initrd, params, mem: 1024, cpus: 2, net: [] },
         block: [{ path: rootfs, ro: true }],
       });
@@ -65,7 +75,7 @@ describe.skipIf(missing !== undefined)(
         const log = existsSync(consoleLog) ? readFileSync(consoleLog, 'utf8') : '';
         const ended = !(await machines.list()).some((vm) => vm.name === name && vm.state === 'running');
         if (ended) return log;
-        if (Date.now() > until) throw new Error(`${directory}: it did not end; its console:\n${log.slice(-4000)}`);
+        if (Date.now() > until) throw new Error(`${name} did not end; its console:\n${log.slice(-4000)}`);
       }
     }
 
@@ -108,6 +118,33 @@ describe.skipIf(missing !== undefined)(
         expect(await consoleOf('unchecked', { ...image, rootfs })).toContain(SCRIPT_DONE);
       },
       8 * MIN,
+    );
+
+    test(
+      'made in another folder it has the same id and the same bytes',
+      async () => {
+        const known = imageCache();
+        const cache = join(folder, 'cache');
+        mkdirSync(join(cache, 'image'), { recursive: true });
+        // What was downloaded, so that it is not downloaded again.
+        for (const name of ['apt', 'base', 'debs', 'kernel', 'trees']) {
+          symlinkSync(join(known, name), join(cache, 'image', name));
+        }
+        const before = process.env.RUNTIME_CACHE;
+        process.env.RUNTIME_CACHE = cache;
+        try {
+          const other = await ensureTermina({ profile: 'fast', bundle });
+          expect(other.id).toBe(image.id);
+          for (const file of ['rootfs', 'initrd'] as const) {
+            expect(other[file]).not.toBe(image[file]);
+            expect(readFileSync(other[file]).equals(readFileSync(image[file])), file).toBe(true);
+          }
+        } finally {
+          if (before === undefined) delete process.env.RUNTIME_CACHE;
+          else process.env.RUNTIME_CACHE = before;
+        }
+      },
+      3 * MIN,
     );
 
     test('what is in the cache is found in less than 50 ms', async () => {

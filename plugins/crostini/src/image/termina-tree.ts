@@ -38,7 +38,7 @@ export async function completeTree(tree: string, { profile, base, node, bundle }
   linkWritten(tree);
   await addModules(tree, base, PROFILES[profile].modules);
   const own = join(tree, GUEST_FOLDER);
-  await bundle(own);
+  await step("the guest's program", () => bundle(own));
   copyFileSync(node, join(own, 'node'), constants.COPYFILE_FICLONE);
   chmodSync(join(own, 'node'), 0o755);
   // Of every program in the guest; the same file, not a second one.
@@ -92,10 +92,17 @@ async function depmod(tree: string, release: string): Promise<void> {
   const libraries = readdirSync(join(tree, 'usr/lib')).filter((name) => name.includes('-linux-gnu'));
   const paths = libraries.map((name) => join(tree, 'usr/lib', name)).join(':');
   const args = ['--argv0', 'depmod', '--library-path', paths, kmod, '-b', tree, '-C', '/dev/null', release];
+  const run = promisify(execFile);
+  await step('the index of its kernel modules', () =>
+    run(join(tree, 'usr', interpreter), args, { env: { LC_ALL: 'C' } }),
+  );
+}
+
+async function step(what: string, make: () => Promise<unknown>): Promise<void> {
   try {
-    await promisify(execFile)(join(tree, 'usr', interpreter), args, { env: { LC_ALL: 'C' } });
+    await make();
   } catch (e) {
     const why = e instanceof Error ? e.message.slice(-500) : String(e);
-    throw errors.CROSTINI_ERR_IMAGE_BUILD({ details: { what: 'the index of its kernel modules', why }, cause: e });
+    throw errors.CROSTINI_ERR_IMAGE_BUILD({ details: { what, why }, cause: e });
   }
 }
