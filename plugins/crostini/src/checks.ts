@@ -12,10 +12,17 @@ const MIB = 2 ** 20;
 /** Of this computer, for everything beside one VM, MiB. */
 const RESERVE_MIB = 1024;
 
-export function addChecks(checks: CheckRegistry, config: CrostiniConfig, sockets: string): void {
+export interface CheckedParts {
+  /** Where the sockets of VMs lie. */
+  readonly sockets: string;
+  readonly dbus: () => CheckResult;
+}
+
+export function addChecks(checks: CheckRegistry, config: CrostiniConfig, { sockets, dbus }: CheckedParts): void {
   checks.add('termina-image', () => checkImage(config.profile));
   checks.add('termina-memory', () => checkMemory(config));
   checks.add('termina-sockets', () => checkSockets(sockets));
+  checks.add('termina-dbus', dbus);
 }
 
 async function checkImage(profile: CrostiniConfig['profile']): Promise<CheckResult> {

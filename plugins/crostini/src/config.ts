@@ -25,6 +25,14 @@ export const crostiniConfig = z.strictObject({
     .describe('Size of the disk that a VM of profile full gets, GiB. Only what is written takes room.'),
   startSeconds: seconds.default(60).describe('How long a guest may take until it calls, with KVM.'),
   startSecondsTcg: seconds.default(180).describe('The same without KVM.'),
+  dbus: z
+    .string()
+    .min(1)
+    .max(4096)
+    .default('auto')
+    .describe(
+      'Where org.chromium.VmConcierge is: auto (the bus of the session, when there is one), session, system, off, or an address.',
+    ),
   stop: z
     .strictObject({
       askSeconds: seconds.default(30).describe('How long a guest may take to answer that it shuts down.'),

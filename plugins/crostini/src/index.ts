@@ -8,13 +8,15 @@ import { definePlugin, defineState } from '@runtime/sdk';
 import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
 import { ConciergeManager } from './concierge/concierge-manager.ts';
+import { readConsoleLog } from './concierge/console-log.ts';
 import { closeDesk, newDesk, serve } from './concierge/desk.ts';
-import { DEFAULT_OWNER } from './concierge/names.ts';
+import { DEFAULT_OWNER, vmKey } from './concierge/names.ts';
 import { makeSocketFolder, socketFolder } from './concierge/places.ts';
 import type { VmRecord } from './concierge/records.ts';
 import { crostiniConfig } from './config.ts';
 import { concierge } from './contract.ts';
 import { disks } from './contract-disks.ts';
+import { type DbusService, startDbus } from './dbus/index.ts';
 import { createDisks } from './disks/index.ts';
 
 export default definePlugin({
@@ -62,14 +64,29 @@ export default definePlugin({
     ctx.hooks.tap(vsockConnect, ({ vm, port }) => manager.answer(vm, port));
     ctx.provide(concierge, manager);
     ctx.provide(disks, store);
-    addChecks(ctx.checks, config, folder);
+    let dbus: DbusService | undefined;
+    addChecks(ctx.checks, config, {
+      sockets: folder,
+      dbus: () => dbus?.check() ?? { status: 'ok', found: 'only a runtime that stays is on the bus' },
+    });
     const desk = await ctx.keepers.keep('object', 'desk', newDesk);
     addCommands(ctx.commands, { manager, desk, disks: store, vms: ctx.services.vms, lastsOnlyHere: !persistent });
     await manager.adoptAll(ctx.previous?.state.vms);
     serve(desk, manager);
     return {
+      async ready() {
+        if (!persistent) return;
+        dbus = await startDbus({
+          ...{ mode: config.dbus, concierge: manager, disks: store, events: ctx.events, log: ctx.log },
+          logs: async (name, owner) => {
+            const bytes = await readConsoleLog(ctx.services.vms, vmKey(name, owner));
+            return Buffer.from(bytes).toString('utf8');
+          },
+        });
+      },
       snapshot: () => ({ vms: manager.records() }),
       async dispose(reason) {
+        await dbus?.[Symbol.asyncDispose]();
         if (reason === 'reload') serve(desk, undefined);
         else closeDesk(desk);
         if (reason === 'stop' && !persistent) await manager.stopAllVms('SERVICE_SHUTDOWN');

@@ -1,10 +1,9 @@
 // `runtime logs`: what a guest has written to its console.
 
-import { readFile } from 'node:fs/promises';
 import type { Vms } from '@runtime/plugin-vmm/contract';
 import type { CommandIo, CommandRegistry } from '@runtime/sdk';
+import { readConsoleLog } from '../concierge/console-log.ts';
 import { machineName, vmKey } from '../concierge/names.ts';
-import { errors } from '../errors.ts';
 import { type CommandParts, DEFAULT_VM } from './index.ts';
 
 /** How long one read waits for output, ms. */
@@ -21,15 +20,12 @@ export function addLogs(commands: CommandRegistry, parts: CommandParts): void {
     },
     async ({ args: [name = DEFAULT_VM], options, io, signal }) => {
       const { vms } = parts;
-      const machine = machineName(vmKey(name));
-      const known = await vms.inspect(machine).catch(() => undefined);
-      if (known === undefined) throw errors.CROSTINI_ERR_VM_NOT_FOUND({ details: { vm: name } });
+      const key = vmKey(name);
+      await io.write(await readConsoleLog(vms, key));
+      if (!options.follow) return;
+      const machine = machineName(key);
       const { next } = await vms.readConsole(machine);
-      for (const path of [`${known.consoleLog}.1`, known.consoleLog]) {
-        const bytes = await readFile(path).catch(() => undefined);
-        if (bytes !== undefined) await io.write(bytes);
-      }
-      if (options.follow) await follow(vms, machine, next, io, signal);
+      await follow(vms, machine, next, io, signal);
     },
   );
 }
