@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { closeSync, mkdtempSync, readdirSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, mkdtempSync, readdirSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -192,6 +192,20 @@ describe.runIf(hasDbusDaemon())('on a real bus', () => {
     // Larger than the server takes: answered, and it stays on the bus.
     await expect(call('Echo', 'ay', [Buffer.alloc(17 * 2 ** 20)])).rejects.toThrow(remote(DBUS_ERRORS.limitsExceeded));
     expect((await call('Echo', 'ay', [Buffer.from('x')])).values).toEqual([Buffer.from('x')]);
+  });
+
+  test('descriptors of what is passed over are not taken for those of the next message', async () => {
+    serve({ Size: ['ay ah', 't', ([, fds]) => [BigInt(fstatSync((fds as number[])[0] as number).size)]] });
+    const [small, large] = [memfdCreate('small', { size: 100 }), memfdCreate('large', { size: 5000 })];
+    const tooLong = call('Size', 'ayah', [Buffer.alloc(17 * 2 ** 20), [small, small]]);
+    const path = `/${'a'.repeat(17 * 2 ** 20)}`;
+    const nowhere = call('Size', 'ayah', [Buffer.alloc(1), [small, small]], { path });
+    const fine = call('Size', 'ayah', [Buffer.alloc(1), [large]]);
+    await expect(tooLong).rejects.toThrow(remote(DBUS_ERRORS.limitsExceeded));
+    await expect(nowhere).rejects.toThrow(remote(DBUS_ERRORS.limitsExceeded));
+    expect((await fine).values).toEqual([5000n]);
+    closeSync(small);
+    closeSync(large);
   });
 
   test('1,000 calls at once', async () => {

@@ -23,6 +23,8 @@ export interface BusLimits {
   readonly maxPendingCalls?: number;
   /** Calls of one caller that are not answered yet; default 128. */
   readonly maxCallsPerSender?: number;
+  /** The same of all callers; default 2048. */
+  readonly maxCalls?: number;
   /** Waiting to be sent; default 64 MiB. The connection ends when there is more. */
   readonly maxQueuedBytes?: number;
 }
@@ -99,7 +101,7 @@ export interface Credentials {
 const DAEMON = 'org.freedesktop.DBus';
 const DAEMON_PATH = '/org/freedesktop/DBus';
 const NAME_FLAGS = { allowReplacement: 1, replace: 2, doNotQueue: 4 };
-const NAME_RESULT = { owner: 1, queued: 2, exists: 3, already: 4 };
+const NAME_RESULT = { owner: 1, exists: 3 };
 const CALL_MS = 25_000;
 
 interface Pending {
@@ -110,6 +112,14 @@ interface Pending {
   reject(e: unknown): void;
 }
 
+interface Owner {
+  owner: string | undefined;
+  users: number;
+  /** A signal told, which may be ahead of an answer. */
+  wasTold: boolean;
+  ready: Promise<void>;
+}
+
 interface Subscription {
   readonly rule: SignalRule;
   readonly signature: string | undefined;
@@ -118,6 +128,8 @@ interface Subscription {
 
 interface Name {
   isOwned: boolean;
+  /** Signals tell of changes, and may be ahead of the answer to what caused them. */
+  wasTold: boolean;
   readonly options: NameOptions;
 }
 
@@ -137,7 +149,7 @@ export class Bus implements AsyncDisposable {
   readonly #pending = new Map<number, Pending>();
   readonly #subscriptions = new Set<Subscription>();
   readonly #rules = new Map<string, number>();
-  readonly #owners = new Map<string, { owner: string | undefined; users: number; readonly ready: Promise<void> }>();
+  readonly #owners = new Map<string, Owner>();
   readonly #names = new Map<string, Name>();
   #uniqueName = '';
   #serial = 0;
@@ -153,7 +165,7 @@ export class Bus implements AsyncDisposable {
     this.address = address;
     this.#options = options;
     this.#limits = {
-      ...{ maxMessageBytes: 2 ** 24, maxFds: 64, maxPendingCalls: 4096, maxCallsPerSender: 128 },
+      ...{ maxMessageBytes: 2 ** 24, maxFds: 64, maxPendingCalls: 4096, maxCallsPerSender: 128, maxCalls: 2048 },
       ...{ maxQueuedBytes: 2 ** 26, ...options.limits },
     };
     this.closed = new Promise((resolve) => {
@@ -164,9 +176,9 @@ export class Bus implements AsyncDisposable {
       this.#rejectHandshake = reject;
     });
     this.#shaken.catch(() => {});
-    const { maxCallsPerSender, maxFds } = this.#limits;
+    const { maxCallsPerSender, maxCalls, maxFds } = this.#limits;
     this.#objects = new Objects({
-      ...{ errorPrefix: options.errorPrefix ?? 'org.chromium.Runtime.Error', maxCallsPerSender, maxFds },
+      ...{ errorPrefix: options.errorPrefix ?? 'org.chromium.Runtime.Error', maxCallsPerSender, maxCalls, maxFds },
       send: (message) => void this.#send(message),
     });
     this.#stream = new BusStream(fd, this.#limits.maxMessageBytes, {
@@ -298,7 +310,7 @@ export class Bus implements AsyncDisposable {
   async requestName(name: string, options: NameOptions = {}): Promise<OwnedName> {
     checkName('bus name', name);
     if (this.#names.has(name)) throw new TypeError(`${name} is asked for already`);
-    const entry: Name = { isOwned: false, options };
+    const entry: Name = { isOwned: false, wasTold: false, options };
     this.#names.set(name, entry);
     const flags =
       (options.allowReplacement ? NAME_FLAGS.allowReplacement : 0) |
@@ -310,8 +322,7 @@ export class Bus implements AsyncDisposable {
         const owner = await this.#ownerOf(name).catch(() => undefined);
         throw errors.SDK_ERR_DBUS_NAME_TAKEN({ details: { name, owner: owner ?? 'another' } });
       }
-      // In the queue, the signal that follows tells when it is ours.
-      if (result === NAME_RESULT.owner || result === NAME_RESULT.already) entry.isOwned = true;
+      if (!entry.wasTold) entry.isOwned = result === NAME_RESULT.owner;
     } catch (e) {
       this.#names.delete(name);
       throw e;
@@ -404,18 +415,16 @@ export class Bus implements AsyncDisposable {
     this.#resolveHandshake();
   }
 
-  #onFrame(frame: Frame | undefined): void {
-    const message = frame && decodeMessage(frame.bytes);
-    const fds = this.#stream.takeFds(message?.fdCount ?? 0);
+  #onFrame({ bytes, oversize }: Frame): void {
+    const message = decodeMessage(bytes);
+    const fds = this.#stream.takeFds(message.fdCount);
     if (fds === undefined)
       throw errors.SDK_ERR_DBUS_PROTOCOL({ details: { why: 'a message came without its descriptors' } });
-    const isKept = message !== undefined && this.#dispatch(message, fds, frame?.oversize === true);
-    if (!isKept) for (const fd of fds) closeSync(fd);
+    if (!this.#dispatch(message, fds, oversize)) for (const fd of fds) closeSync(fd);
   }
 
   /** Whether the descriptors are taken care of. */
   #dispatch(message: Incoming, fds: readonly number[], isOversize: boolean): boolean {
-    // Calls and answers of others reach us when we are no member of the bus yet, or never.
     if (message.type === 'call') {
       if (isOversize) this.#objects.refuse(message, `the call takes more than ${this.#limits.maxMessageBytes} bytes`);
       else void this.#objects.call(message, fds);
@@ -425,7 +434,7 @@ export class Bus implements AsyncDisposable {
       if (!isOversize) this.#onSignal(message);
       return false;
     }
-    const pending = this.#settle(message.replySerial ?? 0);
+    const pending = message.type === 'unknown' ? undefined : this.#settle(message.replySerial ?? 0);
     if (pending === undefined) return false;
     if (isOversize) {
       pending.reject(limit(`the answer takes more than ${this.#limits.maxMessageBytes} bytes`));
@@ -485,7 +494,7 @@ export class Bus implements AsyncDisposable {
     if (member === 'NameOwnerChanged' && signature === 'sss') {
       const [name = '', , owner = ''] = readBody(message, []) as string[];
       const known = this.#owners.get(name);
-      if (known !== undefined) known.owner = owner || undefined;
+      if (known !== undefined) Object.assign(known, { owner: owner || undefined, wasTold: true });
       if (owner === '') this.#objects.abort(name);
     }
     if ((member === 'NameLost' || member === 'NameAcquired') && signature === 's') {
@@ -494,6 +503,7 @@ export class Bus implements AsyncDisposable {
       const isOwned = member === 'NameAcquired';
       if (entry === undefined || (entry.isOwned === isOwned && !isOwned)) return;
       entry.isOwned = isOwned;
+      entry.wasTold = true;
       try {
         if (isOwned) entry.options.onAcquired?.();
         else entry.options.onLost?.();
@@ -556,9 +566,10 @@ export class Bus implements AsyncDisposable {
     }
     const find = async (): Promise<void> => {
       await this.#addRule(ownerRule(name));
-      entry.owner = await this.#ownerOf(name);
+      const owner = await this.#ownerOf(name);
+      if (!entry.wasTold) entry.owner = owner;
     };
-    const entry = { owner: undefined as string | undefined, users: 1, ready: Promise.resolve() };
+    const entry: Owner = { owner: undefined, users: 1, wasTold: false, ready: Promise.resolve() };
     this.#owners.set(name, entry);
     entry.ready = find();
     return entry.ready;

@@ -10,7 +10,7 @@ const HEADER = { type: 'call', serial: 7, path: '/a', interface: 'a.b', member: 
 
 function roundTrip(signature: string, values: readonly Value[]): readonly Value[] {
   const { bytes, fds } = encodeMessage({ ...HEADER, signature, values });
-  return readBody(decodeMessage(bytes) as Incoming, fds);
+  return readBody(decodeMessage(bytes), fds);
 }
 
 test.each<[string, Value]>([
@@ -47,7 +47,7 @@ test('messages in the other byte order are read', () => {
     '080167000173000000'.slice(0, 14) + // signature "s"
     '00' + // padding
     '0000000368657900'; // "hey"
-  const message = decodeMessage(Buffer.from(hex, 'hex')) as Incoming;
+  const message = decodeMessage(Buffer.from(hex, 'hex'));
   expect(message).toMatchObject({ type: 'return', serial: 3, replySerial: 9, signature: 's' });
   expect(readBody(message, [])).toEqual(['hey']);
 });
@@ -133,7 +133,7 @@ describe('hostile bytes', () => {
         try {
           if (measureMessage(bytes).totalBytes !== bytes.length) return;
           const message = decodeMessage(cut < 8 ? bytes.subarray(0, bytes.length - cut) : bytes);
-          if (message !== undefined) readBody(message, []);
+          readBody(message, []);
         } catch (e) {
           expect(isRuntimeError(e)).toBe(true);
         }

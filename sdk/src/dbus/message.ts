@@ -12,7 +12,8 @@ export const MESSAGE_MAX = 2 ** 27;
 export const PREFIX_BYTES = 16;
 
 const TYPES = ['call', 'return', 'error', 'signal'] as const;
-export type MessageType = (typeof TYPES)[number];
+/** `unknown`: of a later version of the standard, to be passed over. */
+export type MessageType = (typeof TYPES)[number] | 'unknown';
 
 const FLAGS = { noReply: 1, noAutoStart: 2, interactive: 4 } as const;
 
@@ -34,6 +35,7 @@ const REQUIRED: Readonly<Record<MessageType, readonly (keyof typeof FIELDS)[]>> 
   return: ['replySerial'],
   error: ['errorName', 'replySerial'],
   signal: ['path', 'interface', 'member'],
+  unknown: [],
 };
 
 export interface Header {
@@ -78,7 +80,7 @@ export function encodeMessage(message: Outgoing): { readonly bytes: Buffer; read
   }
   const flags = (message.noReply ? FLAGS.noReply : 0) | (message.noAutoStart ? FLAGS.noAutoStart : 0);
   const writer = new Writer();
-  writer.bytes(Buffer.from([0x6c, TYPES.indexOf(message.type) + 1, flags, 1]));
+  writer.bytes(Buffer.from([0x6c, (TYPES as readonly MessageType[]).indexOf(message.type) + 1, flags, 1]));
   writer.values('uua(yv)', [body.length, message.serial, fields]);
   writer.align(8);
   writer.bytes(body.finish());
@@ -108,14 +110,10 @@ export function measureMessage(prefix: Buffer): Measure {
 
 const FIELD: Type = parseSignature('(yv)')[0] as Type;
 
-/**
- * Of a whole message, or of its header alone (then it has no values to be read). `undefined`: of a type that nobody knows,
- * to be passed over. @throws SDK_ERR_DBUS_PROTOCOL
- */
-export function decodeMessage(bytes: Buffer): Incoming | undefined {
+/** Of a whole message, or of its header alone (then it has no values to be read). @throws SDK_ERR_DBUS_PROTOCOL */
+export function decodeMessage(bytes: Buffer): Incoming {
   const little = bytes[0] === 0x6c;
-  const type = TYPES[(bytes[1] as number) - 1];
-  if (type === undefined) return undefined;
+  const type = TYPES[(bytes[1] as number) - 1] ?? 'unknown';
   const fieldsEnd = PREFIX_BYTES + (little ? bytes.readUInt32LE(12) : bytes.readUInt32BE(12));
   const reader = new Reader(bytes.subarray(0, fieldsEnd), { little, at: PREFIX_BYTES });
   const header: Record<string, string | number> = {};

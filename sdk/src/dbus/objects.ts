@@ -40,6 +40,7 @@ export interface ObjectsOptions {
   readonly errorPrefix: string;
   /** Calls of one caller that are not answered yet. */
   readonly maxCallsPerSender: number;
+  readonly maxCalls: number;
   readonly maxFds: number;
   send(message: Omit<Outgoing, 'serial'>): void;
 }
@@ -95,11 +96,19 @@ export class Objects {
       if ('close' in answer) closeAfter = answer.close;
       this.#answer(message, { type: 'return', signature: method.out, values });
     } catch (e) {
-      const { name, message: why } = errorReply(e, this.#options.errorPrefix);
-      this.#answer(message, { type: 'error', errorName: name, signature: 's', values: [why] });
+      this.#answerError(message, e);
     } finally {
-      for (const fd of [...left, ...closeAfter]) closeSync(fd);
       this.#leave(running);
+      for (const fd of [...left, ...closeAfter]) closeQuietly(fd);
+    }
+  }
+
+  #answerError(call: Incoming, e: unknown): void {
+    const { name, message } = errorReply(e, this.#options.errorPrefix);
+    try {
+      this.#answer(call, { type: 'error', errorName: name, signature: 's', values: [message] });
+    } catch {
+      // There is no way to answer any more: what waits to be sent was too much, and the connection has ended.
     }
   }
 
@@ -119,7 +128,9 @@ export class Objects {
     const count = this.#perSender.get(running.sender) ?? 0;
     this.#perSender.set(running.sender, count + 1);
     this.#running.add(running);
-    const { maxCallsPerSender } = this.#options;
+    const { maxCallsPerSender, maxCalls } = this.#options;
+    if (this.#running.size > maxCalls)
+      throw new DBusError(DBUS_ERRORS.limitsExceeded, `${maxCalls} calls are unanswered`);
     if (count >= maxCallsPerSender)
       throw new DBusError(DBUS_ERRORS.limitsExceeded, `${maxCallsPerSender} calls of ${running.sender} are unanswered`);
   }
@@ -196,6 +207,15 @@ export class Objects {
         methods: propertyMethods(object ?? {}),
       },
     };
+  }
+}
+
+/** A handler that closes what it has not taken has a mistake, which must not end everything. */
+function closeQuietly(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch {
+    // It is closed.
   }
 }
 

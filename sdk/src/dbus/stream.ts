@@ -12,8 +12,6 @@ const CHUNK_BYTES = 65_536;
 const SEND_BYTES = 2 ** 20;
 /** Read before others get their turn. */
 const TURN_BYTES = 2 ** 20;
-/** Of a header that is looked at, though the message is larger than allowed. */
-const HEADER_MAX = 65_536;
 /** Descriptors that came and whose message did not come yet: the kernel passes 253 with one. */
 const WAITING_FDS_MAX = 1024;
 
@@ -26,8 +24,8 @@ export interface Frame {
 export interface StreamEvents {
   /** Before the first message: lines of the handshake. */
   onLine(line: string): void;
-  /** `undefined` when even the header is too large. Descriptors that belong to it are fetched with takeFds(). */
-  onFrame(frame: Frame | undefined): void;
+  /** Descriptors that belong to it have to be fetched with takeFds(). */
+  onFrame(frame: Frame): void;
   /** Once; undefined: the other side has closed it, or close() was called. */
   onEnd(cause: unknown): void;
 }
@@ -176,8 +174,8 @@ export class BusStream implements Disposable {
   #begin(): void {
     const { headerBytes, totalBytes } = measureMessage(this.#prefix);
     this.#isOversize = totalBytes > this.#maxBytes;
-    // Of what is too large, the header tells whom to answer.
-    const kept = !this.#isOversize ? totalBytes : headerBytes <= HEADER_MAX ? headerBytes : PREFIX_BYTES;
+    // Of what is too large, the header tells whom to answer, and which descriptors are not those of the next message.
+    const kept = this.#isOversize ? headerBytes : totalBytes;
     this.#current = Buffer.alloc(kept);
     this.#prefix.copy(this.#current);
     this.#skip = totalBytes - kept;
@@ -189,8 +187,7 @@ export class BusStream implements Disposable {
     if (current === undefined || this.#filled < current.length || this.#skip > 0) return;
     this.#current = undefined;
     this.#filled = 0;
-    const hasHeader = !this.#isOversize || current.length > PREFIX_BYTES;
-    this.#events.onFrame(hasHeader ? { bytes: current, oversize: this.#isOversize } : undefined);
+    this.#events.onFrame({ bytes: current, oversize: this.#isOversize });
   }
 
   #end(cause: unknown): void {
