@@ -67,11 +67,12 @@ test('of several who make the same folder at once one wins, and none fails', asy
 });
 
 test('what was left half made long ago is removed, what is being made is not', async () => {
-  const old = join(folder, '.tmp-1-x');
-  const young = join(folder, '.tmp-2-x');
+  const old = join(folder, `.tmp-${Date.now() - 25 * 3_600_000}-1-x`);
+  const young = join(folder, `.tmp-${Date.now() - 23 * 3_600_000}-2-x`);
   mkdirSync(old);
   mkdirSync(young);
-  utimesSync(old, new Date(0), new Date(0));
+  // As dpkg-deb does it to the folder which it unpacks a package into.
+  utimesSync(young, new Date(0), new Date(0));
   await ensureMade(join(folder, 'x'), async (at) => writeFileSync(at, ''));
   expect([existsSync(old), existsSync(young)]).toEqual([false, true]);
 });

@@ -3,7 +3,7 @@
 // temporary name and renamed, and of two processes which make the same thing at once one throws its own away.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 
@@ -18,6 +18,8 @@ export type OnProgress = (progress: Progress) => void;
 const TEMPORARY = '.tmp-';
 /** What a process that was killed left behind is removed after this long, in ms. */
 const STALE_MS = 24 * 3_600_000;
+/** A smaller number in a name is no time in ms. */
+const FIRST_MS = 1e12;
 
 /** The folder of images, https://specifications.freedesktop.org/basedir-spec/latest/. `RUNTIME_CACHE` moves it. */
 export function imageCache(env: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -38,7 +40,7 @@ export function hashOf(...parts: readonly unknown[]): string {
 /** A temporary name beside `path`, in the same file system. */
 export function temporaryBeside(path: string): string {
   mkdirSync(dirname(path), { recursive: true });
-  return join(dirname(path), `${TEMPORARY}${process.pid}-${randomBytes(6).toString('hex')}`);
+  return join(dirname(path), `${TEMPORARY}${Date.now()}-${process.pid}-${randomBytes(6).toString('hex')}`);
 }
 
 /**
@@ -82,12 +84,11 @@ export function writeWhole(path: string, content: string): void {
   }
 }
 
+/** How old it is says the name, as the times of what is unpacked are those of its archive. */
 function removeStale(folder: string): void {
   const before = Date.now() - STALE_MS;
   for (const name of readdirSync(folder)) {
-    if (!name.startsWith(TEMPORARY)) continue;
-    const path = join(folder, name);
-    const stats = statSync(path, { throwIfNoEntry: false });
-    if (stats !== undefined && stats.mtimeMs < before) rmSync(path, { recursive: true, force: true });
+    const madeAt = Number(/^\.tmp-(\d+)-/.exec(name)?.[1] ?? Number.NaN);
+    if (madeAt < before && madeAt > FIRST_MS) rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
