@@ -5,9 +5,6 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { replaceFile } from './files.ts';
 
-/** apps.VmType (vm_applications/apps.proto), as far as there are any here. */
-export const VM_TYPES = { termina: 0, baguette: 6 } as const;
-
 const factsSchema = z.strictObject({
   /** `user.crostini.vm_type` */
   type: z.enum(['termina', 'baguette']).optional(),

@@ -5,7 +5,7 @@ import { fstatSync, fsyncSync, readSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { parentPort, workerData } from 'node:worker_threads';
-import { isRuntimeError, toErrorRecord } from '@runtime/sdk';
+import { isRuntimeError, toErrorRecord } from '@runtime/sdk/errors';
 import { duplicate, FALLOC_KEEP_SIZE, LinuxError, rawFallocate } from '@runtime/sdk/linux';
 import { fileError } from './files.ts';
 import type { AllocateTask, DigestTask, DiskTask, ExportTask, ImportTask, TaskMessage } from './worker-tasks.ts';

@@ -7,6 +7,8 @@ import { FRAME_BYTES, LEVEL, metadataFrame, SeekTable, type VmType } from './for
 
 /** Frames read and written at a time. */
 const BATCH = 8;
+/** For a frame that does not compress, so that it comes in one piece. */
+const FRAME_ROOM = FRAME_BYTES + 1024;
 /** A run of zeroes is written in pieces of about so many bytes. */
 const ZERO_PIECE = 2 ** 20;
 
@@ -18,7 +20,7 @@ export interface ExportOptions {
 }
 
 const compress = (bytes: Uint8Array): Buffer =>
-  zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
+  zstdCompressSync(bytes, { chunkSize: FRAME_ROOM, params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
 
 /** Holes are not read. What the file loses meanwhile reads as zeroes. @param size of the disk, in bytes */
 export function exportZstd(disk: number, size: number, { type, write, progress }: ExportOptions): void {

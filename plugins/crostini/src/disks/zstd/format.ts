@@ -2,7 +2,7 @@
 // the type of the VM, then a table of all frames, by which a reader finds any byte without reading what is before it
 // (zstd's contrib/seekable_format/zstd_seekable_compression_format.md). `zstd -d` gives the disk.
 
-import { VM_TYPES } from '../facts.ts';
+import { VM_TYPES } from '../vm-types.ts';
 
 /** What one frame holds. */
 export const FRAME_BYTES: number = 128 * 1024;
