@@ -305,6 +305,13 @@ export const sdkErrorTable = {
     grpc: resourceExhausted,
   },
 
+  // VMs, as a client has them
+  SDK_ERR_OUTPUT_TOO_LONG: {
+    message: 'the command wrote more than {limit} bytes',
+    remedy: 'Read its output as it comes, with spawn(), or allow more: maxBytes.',
+    grpc: resourceExhausted,
+  },
+
   // The test kit
   SDK_ERR_TEST_PROBLEMS: {
     message: 'the test passed over problems: {problems}',

@@ -28,3 +28,14 @@ export {
   type StreamMethod,
   type TraceItem,
 } from '@runtime/core/control';
+export { openRuntime, type RuntimeClient, type RuntimeEvent } from './runtime-client.ts';
+export type {
+  ExecOptions,
+  ExecResult,
+  GuestOptions,
+  GuestProcess,
+  SpawnOptions,
+  StartOptions,
+  Vm,
+  Vms,
+} from './vms.ts';

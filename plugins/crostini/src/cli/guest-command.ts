@@ -1,6 +1,6 @@
 // A command in a guest, at the terminal or the pipes of whoever asked for it.
 
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { CommandIo } from '@runtime/sdk';
 import type { VshSession, VshWindow } from '../vsh/client.ts';
 
@@ -65,13 +65,17 @@ async function attach(
 async function copyInput({ stdin }: VshSession, io: CommandIo): Promise<void> {
   for await (const bytes of io.input) {
     if (stdin.destroyed) return;
-    if (stdin.write(bytes)) continue;
-    await new Promise<void>((resolve) => {
-      stdin.once('drain', resolve);
-      stdin.once('close', resolve);
-    });
+    if (!stdin.write(bytes)) await drained(stdin);
   }
   stdin.end();
+}
+
+/** Or closed. */
+async function drained(stream: Writable): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  for (const event of ['drain', 'close']) stream.on(event, resolve);
+  await promise;
+  for (const event of ['drain', 'close']) stream.off(event, resolve);
 }
 
 async function copyOutput(output: Readable, write: (bytes: Uint8Array) => Promise<void>): Promise<void> {
