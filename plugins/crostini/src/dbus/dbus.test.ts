@@ -1,16 +1,18 @@
-import { execFile } from 'node:child_process';
-import { closeSync, fstatSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
+import { closeSync, fstatSync, mkdtempSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { EventMap } from '@runtime/sdk';
 import { type Bus, connectBus, DBUS_ERRORS, isRemoteError, type Value } from '@runtime/sdk/dbus';
 import { memfdCreate } from '@runtime/sdk/linux';
+import { protoText } from '@runtime/sdk/protobuf';
 import { hasDbusDaemon, type PrivateBus, startPrivateBus } from '@runtime/sdk/testing';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Concierge, StartTermina, TerminaVm } from '../contract.ts';
 import type { DiskJob, Disks } from '../contract-disks.ts';
 import { errors } from '../errors.ts';
+import { conciergeTable } from '../wire/concierge.ts';
 import { conciergeWire } from '../wire/index.ts';
 import { type DbusService, startDbus } from './index.ts';
 import { METHODS, type MethodName, type MethodRow, OBJECT_PATH, SERVICE, SIGNALS, type SignalName } from './methods.ts';
@@ -341,6 +343,50 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     ]);
   });
 
+  test.runIf(hasPython())(
+    'a client in Python, over libdbus and with messages compiled by protoc',
+    { timeout: 60_000 },
+    async () => {
+      const vm = { vm: 'termina', owner: OWNER, cid: 32 };
+      const { startVm, stopVm } = FakeConcierge.prototype;
+      vi.spyOn(concierge, 'startVm').mockImplementation(async function (this: FakeConcierge, request) {
+        happens('termina:starting', vm);
+        const started = await startVm.call(this, request);
+        happens('termina:started', vm);
+        return started;
+      });
+      vi.spyOn(concierge, 'stopVm').mockImplementation(async function (this: FakeConcierge, name, options) {
+        happens('termina:stopping', vm);
+        await stopVm.call(this, name, options);
+        happens('termina:stopped', { ...vm, reason: 'STOP_VM_REQUESTED' });
+      });
+      disks.export.mockImplementation((async ({ to }: { to: { fd: number } }) => {
+        writeSync(to.fd, 'all that is on the disk');
+        return disks.wait();
+      }) as never);
+      const folder = mkdtempSync(join(tmpdir(), 'python-client-'));
+      try {
+        writeProtos(folder);
+        await run('protoc', [`--python_out=${folder}`, `--proto_path=${folder}`, 'arc.proto', 'concierge.proto']);
+        writeFileSync(join(folder, 'client.py'), PYTHON_CLIENT);
+        const { stdout } = await run(PYTHON, [join(folder, 'client.py'), daemon.address, OWNER, DISK]);
+        expect(JSON.parse(stdout)).toEqual({
+          refused: 'A VM is started with the image there is; a descriptor of its KERNEL cannot be taken yet',
+          started: [true, 'VM_STATUS_RUNNING', 32, '100.115.92.26'],
+          listed: ['termina'],
+          resized: 'DISK_STATUS_RESIZED',
+          exported: ['DISK_STATUS_IN_PROGRESS', 'all that is on the disk'],
+          unsupported: DBUS_ERRORS.notSupported,
+          stopped: true,
+          signals: ['VmStartingUpSignal', 'VmStartedSignal', 'VmStoppingSignal', 'VmStoppedSignal'],
+          names: ['termina'],
+        });
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
+  );
+
   test('a second service waits for the name', async () => {
     const second = await start(daemon.address);
     expect(second.status()).toMatchObject({ state: 'queued' });
@@ -394,6 +440,96 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     }
   });
 });
+
+const PYTHON = '/usr/bin/python3';
+
+/** Of Debian: python3-dbus, python3-gi, python3-protobuf and protobuf-compiler. */
+function hasPython(): boolean {
+  const imports = 'import dbus, dbus.mainloop.glib, gi.repository.GLib, google.protobuf';
+  const has = (command: string, ...args: string[]) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+  return has('protoc', '--version') && has(PYTHON, '-c', imports);
+}
+
+/** The tables as programs in other languages want them. */
+function writeProtos(folder: string): void {
+  const { messages, enums } = conciergeTable;
+  const only = (prefix: string) => {
+    const pick = <T>(all: Readonly<Record<string, T>>): Record<string, T> =>
+      Object.fromEntries(Object.entries(all).filter(([name]) => name.startsWith(prefix)));
+    return { messages: pick(messages), enums: pick(enums), services: {} } as never;
+  };
+  writeFileSync(join(folder, 'arc.proto'), protoText('arc', only('arc.')));
+  writeFileSync(
+    join(folder, 'concierge.proto'),
+    protoText('vm_tools.concierge', only('vm_tools.concierge.'), ['arc.proto']),
+  );
+}
+
+const PYTHON_CLIENT = `
+import json, os, socket, struct, sys
+import dbus, dbus.bus, dbus.mainloop.glib
+from gi.repository import GLib
+import concierge_pb2 as pb
+
+address, owner, disk = sys.argv[1:]
+NAME, PATH = 'org.chromium.VmConcierge', '/org/chromium/VmConcierge'
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+bus = dbus.bus.BusConnection(address)
+concierge = dbus.Interface(bus.get_object(NAME, PATH), NAME)
+
+signals, names = [], set()
+def on_signal(payload, member):
+    message = getattr(pb, member)()
+    message.ParseFromString(bytes(payload))
+    signals.append(member)
+    names.add(message.name)
+bus.add_signal_receiver(on_signal, dbus_interface=NAME, bus_name=NAME, member_keyword='member', byte_arrays=True)
+
+def call(member, request, response, *more):
+    answer = concierge.get_dbus_method(member)(dbus.ByteArray(request.SerializeToString()), *more, byte_arrays=True)
+    message = response()
+    message.ParseFromString(bytes(answer))
+    return message
+
+def fds(*files):
+    return dbus.Array([dbus.types.UnixFd(one) for one in files], signature='h')
+
+status = pb.DiskImageStatus.Name
+result = {}
+start = pb.StartVmRequest(name='termina', owner_id=owner, start_termina=True, disks=[pb.DiskImage(path=disk, writable=True)])
+kernel = os.memfd_create('kernel')
+other = pb.StartVmRequest()
+other.CopyFrom(start)
+other.fds.append(pb.StartVmRequest.KERNEL)
+result['refused'] = call('StartVm', other, pb.StartVmResponse, fds(kernel)).failure_reason
+answer = call('StartVm', start, pb.StartVmResponse, fds())
+info = answer.vm_info
+ip = socket.inet_ntoa(struct.pack('<I', info.ipv4_address))
+result['started'] = [answer.success, pb.VmStatus.Name(answer.status), info.cid, ip]
+listed = call('ListVms', pb.ListVmsRequest(owner_id=owner), pb.ListVmsResponse)
+result['listed'] = [vm.name for vm in listed.vms]
+resize = pb.ResizeDiskImageRequest(cryptohome_id=owner, vm_name='termina', disk_size=1 << 33)
+result['resized'] = status(call('ResizeDiskImage', resize, pb.ResizeDiskImageResponse).status)
+out = os.memfd_create('out')
+export = pb.ExportDiskImageRequest(cryptohome_id=owner, vm_name='termina')
+exported = call('ExportDiskImage', export, pb.ExportDiskImageResponse, fds(out))
+result['exported'] = [status(exported.status), os.pread(out, 100, 0).decode()]
+try:
+    call('StartArcVm', pb.StartArcVmRequest(name='arcvm', owner_id=owner), pb.StartVmResponse)
+except dbus.DBusException as e:
+    result['unsupported'] = e.get_dbus_name()
+stop = pb.StopVmRequest(name='termina', owner_id=owner)
+result['stopped'] = call('StopVm', stop, pb.SuccessFailureResponse).success
+loop = GLib.MainLoop()
+def enough():
+    if len(signals) >= 4: loop.quit()
+    return True
+GLib.timeout_add(20, enough)
+GLib.timeout_add_seconds(10, loop.quit)
+loop.run()
+result['signals'], result['names'] = signals, sorted(names)
+print(json.dumps(result))
+`;
 
 test('addresses are numbers as they lie in memory', () => {
   expect(inAddr('100.115.92.26')).toBe(442266468);
