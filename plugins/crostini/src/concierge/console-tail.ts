@@ -2,7 +2,8 @@
 
 import type { Vms } from '@runtime/plugin-vmm/contract';
 
-const LINES = 8;
+const LINES = 12;
+const PANIC = /Kernel panic/;
 /** Letters of a line. */
 const WIDTH = 160;
 
@@ -23,7 +24,10 @@ export function tailOf(text: string): string {
     .replaceAll(/\u001b\[[0-9;?]*[ -/]*[@-~]/g, '')
     .split(/[\r\n]+/)
     .map((line) => line.replaceAll(/\p{C}/gu, '').trim().slice(0, WIDTH))
-    .filter((line) => line !== '')
-    .slice(-LINES);
-  return lines.map((line) => `\n    ${line}`).join('');
+    .filter((line) => line !== '');
+  // What comes after a panic is where it happened, which says less than what led to it.
+  const panic = lines.findIndex((line) => PANIC.test(line));
+  const end = panic < 0 ? lines.length : panic + 1;
+  const shown = lines.slice(Math.max(0, end - LINES), end);
+  return shown.map((line) => `\n    ${line}`).join('');
 }
