@@ -12,7 +12,7 @@ const PROGRAM = fileURLToPath(new URL('./test-programs/disk-job.ts', import.meta
 const MIB = 2 ** 20;
 /** Of each kind; the moments are spread over what a job takes. */
 const KILLS = Number(process.env.RUNTIME_DISK_KILLS ?? 2);
-const SPREAD_MS = 400;
+const SPREAD_MS = 900;
 
 /** Starts a job in a process of its own, and kills it `afterMs` after it has begun. */
 async function killed(args: readonly string[], afterMs: number): Promise<void> {
