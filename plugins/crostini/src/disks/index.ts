@@ -139,6 +139,10 @@ class DiskManager implements Disks, AsyncDisposable {
     const { to, digest, format = 'zstd', force = false, overwrite = false } = request;
     checkTarget(to, overwrite);
     if (digest !== undefined) checkTarget(digest, overwrite);
+    if (typeof to === 'string' && to === digest)
+      throw errors.CROSTINI_ERR_DISK_FILE({
+        details: { file: to, why: 'it is where the disk goes', hint: 'Name another file for its digest.' },
+      });
     if (format === 'qcow2' && typeof to !== 'string')
       throw errors.CROSTINI_ERR_DISK_FILE({
         details: {

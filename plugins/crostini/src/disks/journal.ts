@@ -8,6 +8,8 @@ import { replaceFile } from './files.ts';
 
 const entrySchema = z.strictObject({ files: z.array(z.string().refine(isAbsolute)).max(4) });
 const ENTRY = '.json';
+/** Characters of four bytes each, so that a whole name has less than 255. */
+const MAX_NAME = 40;
 
 export class Journal {
   readonly #folder: string;
@@ -26,7 +28,9 @@ export class Journal {
 
   /** Names beside the given paths, to be written and then moved there. */
   begin(uuid: string, paths: readonly string[]): readonly string[] {
-    const files = paths.map((path) => join(dirname(path), `.${basename(path).slice(0, 150)}${suffix(uuid)}`));
+    const files = paths.map((path, index) =>
+      join(dirname(path), `.${basename(path).slice(0, MAX_NAME)}.${index}${suffix(uuid)}`),
+    );
     const entry = join(this.#folder, uuid + ENTRY);
     replaceFile(entry, `${entry}.new`, JSON.stringify({ files }));
     return files;

@@ -269,6 +269,12 @@ test('a file that is there is not replaced unasked', async () => {
     state: 'failed',
     error: { code: 'CROSTINI_ERR_DISK_FILE' },
   });
+  await expect(rig.disks.export({ vm: 'a', to: `${to}2`, digest: `${to}2` })).rejects.toMatchObject({
+    code: 'CROSTINI_ERR_DISK_FILE',
+  });
+  const long = 'ü'.repeat(100);
+  const pair = { to: join(rig.folder, long), digest: join(rig.folder, `${long}.sum`) };
+  expect(await rig.ended(rig.disks.export({ vm: 'a', ...pair }))).toMatchObject({ state: 'done' });
   await expect(rig.disks.export({ vm: 'none', to: `${to}2` })).rejects.toMatchObject({
     code: 'CROSTINI_ERR_DISK_NOT_FOUND',
   });

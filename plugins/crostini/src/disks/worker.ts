@@ -6,7 +6,8 @@ import { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { parentPort, workerData } from 'node:worker_threads';
 import { isRuntimeError, toErrorRecord } from '@runtime/sdk/errors';
-import { duplicate, FALLOC_KEEP_SIZE, LinuxError, rawFallocate } from '@runtime/sdk/linux';
+import { duplicate, FALLOC_KEEP_SIZE, isLinuxError, LinuxError, rawFallocate } from '@runtime/sdk/linux';
+import { errors } from '../errors.ts';
 import { fileError } from './files.ts';
 import type { AllocateTask, DigestTask, DiskTask, ExportTask, ImportTask, TaskMessage } from './worker-tasks.ts';
 import { exportZstd } from './zstd/export.ts';
@@ -107,6 +108,17 @@ function runDigest({ source, digest }: DigestTask): undefined {
   return undefined;
 }
 
+const NO_SPACE: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT']);
+
+function codedError(e: unknown): unknown {
+  const code = isLinuxError(e) ? e.errnoName : (e as NodeJS.ErrnoException).code;
+  if (NO_SPACE.has(code)) {
+    const details = { folder: 'the disk or the file', why: 'nothing is free' };
+    return errors.CROSTINI_ERR_DISK_SPACE({ details, cause: e });
+  }
+  return isRuntimeError(e) ? e : fileError('a file of the job', e);
+}
+
 async function run(task: DiskTask): Promise<Imported | undefined> {
   if (task.kind === 'export') return runExport(task);
   if (task.kind === 'import') return await runImport(task);
@@ -117,6 +129,5 @@ async function run(task: DiskTask): Promise<Imported | undefined> {
 try {
   tell({ kind: 'done', result: await run(workerData as DiskTask) });
 } catch (e) {
-  const told = isRuntimeError(e) ? e : fileError('a file of the job', e);
-  tell({ kind: 'failed', error: toErrorRecord(told) });
+  tell({ kind: 'failed', error: toErrorRecord(codedError(e)) });
 }
