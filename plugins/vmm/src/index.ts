@@ -14,7 +14,7 @@ import { bootFiles } from './machine/boot-files.ts';
 import { KvmProbe } from './machine/qemu/kvm-probe.ts';
 import { findProgram } from './machine/qemu/programs.ts';
 import { QemuMachine } from './machine/qemu/qemu-machine.ts';
-import { vmsFolder } from './vms/places.ts';
+import { removeEmptyFolder, vmsFolder } from './vms/places.ts';
 import type { VmRecord } from './vms/records.ts';
 import { closeDesk, newDesk, serve, vmsAt } from './vms/vm-desk.ts';
 import { VmManager } from './vms/vm-manager.ts';
@@ -29,6 +29,7 @@ export default definePlugin({
     const { config, log } = ctx;
     // Without a state directory nothing can outlive the runtime, and its VMs end with it.
     const persistent = ctx.state.directory !== '';
+    const folder = vmsFolder(ctx.state.directory);
     const processes = persistent ? ctx.processes : attached(ctx.processes);
     const qemu = new QemuMachine({ processes, log, program: config.qemu, stop: config.stop });
     const resolve = async (kind: string) => builtInKind(kind) ?? (await ctx.hooks.call(resolveDevice, kind));
@@ -47,7 +48,7 @@ export default definePlugin({
       context: ctx,
       devices,
       machine: qemu,
-      vmsFolder: vmsFolder(ctx.state.directory),
+      vmsFolder: folder,
       logFolder: persistent ? join(ctx.state.directory, 'consoles') : '',
       hasKind: async (kind) => (await resolve(kind)) !== undefined,
       accelerator: async (asked) => {
@@ -92,6 +93,8 @@ export default definePlugin({
         images.cancelAll();
         manager.release();
         qemu.release();
+        // Where VMs go on, theirs are in it.
+        if (!persistent && reason !== 'reload') removeEmptyFolder(folder);
       },
     };
   },

@@ -1,7 +1,7 @@
 // Where a VM has its sockets.
 
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, rmSync } from 'node:fs';
+import { lstatSync, mkdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { controlSocketPath } from '@runtime/sdk/client';
 import { errors } from '../errors.ts';
@@ -36,6 +36,15 @@ export function makeVmFolder(vms: string, name: string): string {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { mode: 0o700 });
   return folder;
+}
+
+/** One that is not there, or holds something, is left as it is. */
+export function removeEmptyFolder(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Somebody's sockets are still in it.
+  }
 }
 
 function checkOwn(folder: string, name: string): void {
