@@ -57,7 +57,14 @@ test.skipIf(isMissing('bash'))('bash offers words, values behind "=", lists and 
     try runtime --config nothing-like-that`;
   const { stdout, stderr } = shell('bash', ['--norc', '-c', script]);
   expect(stderr).toBe('');
-  expect(stdout.trimEnd().split('\n')).toEqual(['status|stop|', 'reload|', 'yaml|', 'vmm|', './plugins-here|', '|']);
+  expect(stdout.trimEnd().split('\n')).toEqual([
+    'status|stop|start|',
+    'reload|',
+    'yaml|',
+    'crostini|vmm|',
+    './plugins-here|',
+    '|',
+  ]);
 });
 
 describe.skipIf(isMissing('fish'))('fish', () => {
@@ -66,7 +73,7 @@ describe.skipIf(isMissing('fish'))('fish', () => {
     await running.says('ready in');
     const complete = (line: string): readonly string[] =>
       lines(shell('fish', ['--no-config', '-c', `runtime completion fish | source; complete -C '${line}'`]).stdout);
-    expect(complete('runtime sta')).toEqual(['status\twhether a runtime runs, and the state of its plugins']);
+    expect(complete('runtime sta')).toContain('status\twhether a runtime runs, and the state of its plugins');
     expect(complete('runtime hello ')).toEqual(['greet\tgreet somebody']);
     expect(complete('runtime hello greet --l')).toEqual([expect.stringMatching(/^--loud/)]);
     expect(complete('runtime plugin reload ')).toEqual(['hello\tready']);
