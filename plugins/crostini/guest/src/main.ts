@@ -18,6 +18,9 @@ import { RpcServer } from './rpc/server.ts';
 import { startVshd } from './vshd/index.ts';
 import { connectVsockFd, connectVsockStream, listenVsockStreams } from './vsock/index.ts';
 
+/** For whoever makes the image. */
+export { warmUp } from './warm-up.ts';
+
 const VSH_PORT = 9001;
 /** The answer to Shutdown is on its way. */
 const FAREWELL_MS = 100;
@@ -110,9 +113,4 @@ function surviveErrors(log: Log): void {
 
 function describe(e: unknown): string {
   return e instanceof Error ? (e.stack ?? e.message) : String(e);
-}
-
-/** Runs what a start runs, with nothing that touches the system. */
-export function warmUp(): Promise<void> {
-  return Promise.resolve();
 }

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { extname, isAbsolute, join } from 'node:path';
+import { basename, extname, isAbsolute, join } from 'node:path';
 import { build, type InlineConfig, type Plugin } from 'vite';
 import { GUEST_FILES } from './guest-bundle.ts';
 
@@ -23,13 +23,23 @@ let cachedData;
 try {
   cachedData = readFileSync(__dirname + '/${GUEST_FILES.cache}');
 } catch {}
-const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData });
+// V8 keeps the name, which is to be the same wherever this was made.
+const script = new Script(readFileSync(filename, 'latin1'), { filename: '/opt/runtime/${GUEST_FILES.program}', cachedData });
 globalThis.runtimeCacheRejected = script.cachedDataRejected;
 const run = script.runInThisContext();
 const [, , flag, file] = process.argv;
 run(module.exports, require, module, filename, __dirname);
-if (flag === '--warm-up') module.exports.warmUp().then(() => writeFileSync(file, script.createCachedData()));
+if (flag === '--warm-up') module.exports.warmUp().then(() => writeFileSync(file, script.createCachedData())).then(() => process.exit());
 `;
+
+/** So that V8 makes the same bytes of the same run: names lie in its tables by a hash that is another each time. */
+const SAME_EACH_TIME = ['--hash-seed=1', '--random-seed=1'];
+/**
+ * V8's header says which flags it ran with: u32@12, after its magic, version and the length of the source
+ * (SerializedCodeData of src/snapshot/code-serializer.h). Those above change nothing of what was compiled.
+ */
+const FLAGS_AT = 12;
+const FLAGS_BYTES = 4;
 
 const [folder] = process.argv.slice(2);
 if (folder === undefined) throw new TypeError('no folder was named');
@@ -46,17 +56,21 @@ async function compile(): Promise<string> {
   return chunk.code;
 }
 
-/** V8 makes the same bytes of the same run, or the image would be another each time: then rather none. */
+/** Were it another each time, the image would be so, too: then rather none. */
 function makeCache(folder: string): void {
-  const made = [1, 2].map((n) => {
-    const file = join(folder, `.${n}`);
-    execFileSync(process.execPath, [join(folder, GUEST_FILES.loader), '--warm-up', file], { stdio: 'inherit' });
-    const bytes = readFileSync(file);
-    rmSync(file);
-    return bytes;
-  });
-  const [first, second] = made as [Buffer, Buffer];
-  if (first.equals(second)) writeFileSync(join(folder, GUEST_FILES.cache), first);
+  const [first, second, natural] = [SAME_EACH_TIME, SAME_EACH_TIME, []].map((flags) => cacheOf(folder, flags));
+  if (first === undefined || second === undefined || natural === undefined || !first.equals(second)) return;
+  natural.copy(first, FLAGS_AT, FLAGS_AT, FLAGS_AT + FLAGS_BYTES);
+  writeFileSync(join(folder, GUEST_FILES.cache), first);
+}
+
+function cacheOf(folder: string, flags: readonly string[]): Buffer {
+  const file = join(folder, '.cache');
+  const loader = join(folder, GUEST_FILES.loader);
+  execFileSync(process.execPath, [...flags, loader, '--warm-up', file], { stdio: 'inherit', timeout: 10_000 });
+  const bytes = readFileSync(file);
+  rmSync(file);
+  return bytes;
 }
 
 function config(): InlineConfig {
@@ -104,7 +118,8 @@ function placesPlugin(): Plugin {
 function nativeKoffi(): string {
   const require = createRequire(createRequire(import.meta.url).resolve('@runtime/sdk/package.json'));
   require('koffi');
-  const file = Object.keys(require.cache).find((name) => name.endsWith('.node'));
+  const file = Object.keys(require.cache).find((name) => basename(name) === 'koffi.node');
+  // The compiler has native halves, too.
   if (file === undefined) throw new TypeError('koffi has no native half');
   return file;
 }

@@ -13,11 +13,11 @@ interface GuestTable {
   readonly services: typeof vmGuestTable.services & typeof vmHostTable.services;
 }
 
-export const guestWire: Protobuf<GuestTable> = new Protobuf({
+export const guestWire: Protobuf<GuestTable> = /* @__PURE__ */ new Protobuf({
   messages: { ...vmGuestTable.messages, ...vmHostTable.messages, ...vshTable.messages },
   enums: { ...vmGuestTable.enums, ...vmHostTable.enums, ...vshTable.enums },
   services: { ...vmGuestTable.services, ...vmHostTable.services },
 });
 
-/** On the D-Bus. */
-export const conciergeWire: Protobuf<typeof conciergeTable> = new Protobuf(conciergeTable);
+/** On the D-Bus. It has no effect but this: guests leave it out. */
+export const conciergeWire: Protobuf<typeof conciergeTable> = /* @__PURE__ */ new Protobuf(conciergeTable);
