@@ -1,4 +1,4 @@
-// Makes the files of guest-bundle.ts in the folder that is named in the arguments.
+// Makes the files of guest-bundle.ts in the folder that is named in the arguments, and prints what the program is made of.
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -53,6 +53,7 @@ async function compile(): Promise<string> {
   const chunks = [await build(config())].flat().flatMap((one) => ('output' in one ? one.output : []));
   const [chunk] = chunks;
   if (chunks.length !== 1 || chunk?.type !== 'chunk') throw new TypeError('the program is not one file');
+  console.log(JSON.stringify(chunk.moduleIds.filter((id) => isAbsolute(id))));
   return chunk.code;
 }
 

@@ -43,15 +43,25 @@ export async function buildGuestBundle(folder: string): Promise<void> {
   await run(guestNode(), [...flags, BUNDLER, folder], { timeout: TIMEOUT_MS });
 }
 
+/** Folders and files with the sources of the program. */
+const FOLDERS = [GUEST, join(HERE, '../wire'), join(HERE, '../vsh'), ...['linux', 'protobuf'].map(sdkFolder)];
+const FILES = [
+  ...[import.meta.filename, BUNDLER, join(HERE, `../errors${EXTENSION}`)],
+  ...[sdkFolder(`errors${EXTENSION}`), sdkFolder(`public-errors${EXTENSION}`)],
+  createRequire(SDK).resolve('@runtime/core/errors'),
+];
+
+/** All that the program is made of. */
+export function guestBundleSources(): string[] {
+  return [...FOLDERS.flatMap(sourcesIn), ...FILES];
+}
+
 /** Changes with whatever the bundle is made of. */
 export async function guestBundleInputs(): Promise<string> {
   const hash = createHash('sha256').update(`${process.arch}\n`);
-  for (const folder of [GUEST, join(HERE, '../wire'), sdkFolder('linux'), sdkFolder('protobuf')]) {
-    for (const file of sourcesIn(folder)) hash.update(`${relative(folder, file)}\n`).update(readFileSync(file));
-  }
-  for (const file of [import.meta.filename, BUNDLER, ...['koffi', 'vite'].map(manifestOf)]) {
-    hash.update(readFileSync(file));
-  }
+  const root = join(HERE, '../../../..');
+  for (const file of guestBundleSources()) hash.update(`${relative(root, file)}\n`).update(readFileSync(file));
+  for (const file of ['koffi', 'vite'].map(manifestOf)) hash.update(readFileSync(file));
   const { size } = statSync(guestNode());
   return hash.update(`${process.version} ${size}`).digest('hex');
 }
