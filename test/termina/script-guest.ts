@@ -15,7 +15,8 @@ console.log('script-guest: node', process.version, 'is process', process.pid);
 sh('mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /tmp');
 sh(${JSON.stringify(script)});
 console.log(${JSON.stringify(SCRIPT_DONE)});
-sh('sync; echo o > /proc/sysrq-trigger');
+// So that whoever reads the console while the machine runs sees all of it.
+sh('sync; sleep 1; echo o > /proc/sysrq-trigger');
 setTimeout(() => {}, 60_000);
 `;
 

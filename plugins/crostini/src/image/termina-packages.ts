@@ -43,7 +43,8 @@ export const PROFILES: Readonly<Record<ImageProfile, ProfileParts>> = {
       ...['xt_comment', 'xt_conntrack', 'xt_addrtype', 'ip_tables', 'iptable_filter', 'iptable_nat', 'iptable_mangle'],
       ...['ip6_tables', 'ip6table_filter', 'ip6table_nat', 'virtio_input', 'evdev', 'uinput', 'virtio-gpu', 'zram'],
     ],
-    atOnce: AT_ONCE,
+    // Nobody asks the kernel for the last two: programs look for their devices.
+    atOnce: [...AT_ONCE, 'loop', 'tun'],
   },
 };
 
