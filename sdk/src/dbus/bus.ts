@@ -516,7 +516,7 @@ export class Bus implements AsyncDisposable {
   #onEnd(cause: unknown): void {
     if (this.#end === undefined) {
       const why = isRuntimeError(cause) ? cause.message : cause === undefined ? 'it has hung up' : String(cause);
-      this.#end = errors.SDK_ERR_DBUS_CLOSED({ details: { address: this.address, why }, cause });
+      this.#end = errors.SDK_ERR_DBUS_CLOSED({ details: { address: this.address, why } });
     }
     const error = this.#closedError();
     this.#rejectHandshake(error);
@@ -624,7 +624,7 @@ export async function connectBus(options: ConnectOptions): Promise<Bus> {
     }
   }
   const why = failure instanceof Error ? failure.message : String(failure);
-  throw errors.SDK_ERR_DBUS_CONNECT({ details: { address, why }, cause: failure });
+  throw errors.SDK_ERR_DBUS_CONNECT({ details: { address, why } });
 }
 
 async function connectSocket(socket: string, address: string, options: ConnectOptions): Promise<Bus> {
