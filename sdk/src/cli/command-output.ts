@@ -1,6 +1,7 @@
 // What a command of a plugin prints, wherever it runs.
 
 import type { CommandItem } from '@runtime/core/control';
+import { passOutputThrough } from '../linux/index.ts';
 import { type Format, formatData } from './format.ts';
 import { printable, type Terminal } from './terminal.ts';
 
@@ -19,8 +20,8 @@ export class CommandPrinter {
     if (item.kind === 'progress') return this.#progress(item.stage, item.fraction);
     if (item.kind === 'raw') return this.#setRaw(item.on);
     await this.#clearProgress();
-    if (item.kind === 'out') await this.#terminal.out(item.text);
-    if (item.kind === 'err') await this.#terminal.err(item.text);
+    if (item.kind === 'out') await this.#terminal.out(this.#lines(item.text));
+    if (item.kind === 'err') await this.#terminal.err(this.#lines(item.text));
     if (item.kind === 'bytes') await this.#terminal.out(item.bytes);
     if (item.kind === 'err-bytes') await this.#terminal.err(item.bytes);
     if (item.kind === 'data') await this.#terminal.out(`${await formatData(item.value, this.#format)}\n`);
@@ -35,7 +36,13 @@ export class CommandPrinter {
   #setRaw(on: boolean): void {
     if (on === this.#isRaw || !process.stdin.isTTY) return;
     process.stdin.setRawMode(on);
+    if (on) passOutputThrough(process.stdin.fd);
     this.#isRaw = on;
+  }
+
+  /** A raw terminal does not go to the beginning of a line by itself. */
+  #lines(text: string): string {
+    return this.#isRaw ? text.replaceAll('\n', '\r\n') : text;
   }
 
   async #clearProgress(): Promise<void> {

@@ -93,6 +93,7 @@ export {
   socketOption,
 } from './sockets.ts';
 export { type ExtendedStatus, statx } from './statx.ts';
+export { passOutputThrough } from './termios.ts';
 export {
   describeTap,
   interfaceMac,
