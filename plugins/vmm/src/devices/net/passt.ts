@@ -37,7 +37,7 @@ export function passtArguments(
 /** The gateway is then no other name of the host's own loopback addresses, as passt would have it. */
 function addressArguments({ address, gateway, dns }: GuestAddress): readonly string[] {
   const [own = '', length = ''] = address.split('/');
-  const names = dns === undefined ? [] : ['--dns', dns, '--dns-forward', dns];
+  const names = dns === undefined ? [] : ['--dns-forward', dns];
   return ['--ipv4-only', '--address', own, '--netmask', length, '--gateway', gateway, ...names, '--no-map-gw'];
 }
 
