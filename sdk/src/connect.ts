@@ -5,7 +5,7 @@ import type { ConnectOptions } from '@runtime/core/control';
 import type { RuntimeClient } from './client/runtime-client.ts';
 
 /**
- * Connects to the runtime of this user, or to the one that is named.
+ * Connects to the runtime of this user: the one that is named, or that of RUNTIME_NAME, or the default one.
  * @example
  * await using runtime = await connect();
  * await using vm = await runtime.vms.start({ profile: 'fast' });

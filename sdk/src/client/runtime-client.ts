@@ -25,7 +25,8 @@ export interface RuntimeClient extends AsyncDisposable {
 }
 
 export async function openRuntime(options: ConnectOptions): Promise<RuntimeClient> {
-  const control = await connect(options);
+  const name = (options.env ?? process.env).RUNTIME_NAME;
+  const control = await connect(name === undefined || name === '' ? options : { name, ...options });
   return {
     control,
     vms: createVms(control),
