@@ -113,7 +113,7 @@ export class Processes {
   #collect(child: ChildProcess): () => string {
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {
-      stream?.setEncoding('latin1').on('data', (text: string) => {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
         output += text.slice(0, OUTPUT_MAX - output.length);
       });
     }

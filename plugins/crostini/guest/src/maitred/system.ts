@@ -22,7 +22,7 @@ export interface ProgramResult {
   /** Undefined when a signal ended it. */
   readonly code: number | undefined;
   readonly signal: NodeJS.Signals | undefined;
-  /** Of both outputs, at most OUTPUT_MAX bytes. */
+  /** Of both outputs, at most OUTPUT_MAX characters. */
   readonly output: string;
 }
 
@@ -89,7 +89,7 @@ export function runProgram([file = '', ...args]: readonly string[], options: Run
   });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('latin1');
+    stream.setEncoding('utf8');
     // What is too much is read and dropped, lest the program waits for ever.
     stream.on('data', (text: string) => {
       output += text.slice(0, OUTPUT_MAX - output.length);
