@@ -45,6 +45,13 @@ export interface TerminaVm {
   readonly startedAt: string;
 }
 
+/** A file, or a block device, that a guest sees as a raw disk. */
+export interface ExtraDisk {
+  /** Absolute. */
+  readonly path: string;
+  readonly readOnly: boolean;
+}
+
 export interface StartTermina {
   readonly name: string;
   /** Hexadecimal; default: stands for the user of the runtime. */
@@ -57,6 +64,8 @@ export interface StartTermina {
   readonly diskBytes?: number;
   /** More parameters of the kernel. */
   readonly kernelParams?: readonly string[];
+  /** Behind its own, in this order: /dev/vdc, … of a full image, /dev/vdb, … of a fast one. */
+  readonly disks?: readonly ExtraDisk[];
   /** From the start of the machine until maitred answers; default 60,000 (more without KVM). */
   readonly timeoutMs?: number;
 }

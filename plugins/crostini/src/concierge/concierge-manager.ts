@@ -529,7 +529,7 @@ function describe(
   { machine, memoryMib, cpus, network }: TerminaEntry,
   { kernel, initrd, rootfs, params }: BootImage,
   disk: StatefulDisk | undefined,
-  { kernelParams = [] }: StartTermina,
+  { kernelParams = [], disks = [] }: StartTermina,
 ): VmDescription {
   return {
     name: machine,
@@ -538,7 +538,11 @@ function describe(
     params: [params, ...kernelParams],
     mem: memoryMib,
     cpus,
-    block: [{ path: rootfs, ro: true, format: 'raw' }, ...(disk === undefined ? [] : [disk])],
+    block: [
+      { path: rootfs, ro: true, format: 'raw' },
+      ...(disk === undefined ? [] : [disk]),
+      ...disks.map(({ path, readOnly }) => ({ path, ro: readOnly, format: 'raw' as const })),
+    ],
     vsock: { ports: Object.values(GUEST_PORTS) },
     ...(network === undefined ? {} : { net: [cardOf(network)] }),
   };

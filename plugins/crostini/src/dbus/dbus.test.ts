@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { closeSync, fstatSync, mkdtempSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -201,7 +201,8 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
       [{ cpus: tooMany, fds: [] }, 'Invalid CPU count'],
       [{ disks: [] }, 'Missing required stateful disk'],
       [{ disks: Array(11).fill({ path: DISK }) }, 'Rejecting request with too many disks'],
-      [{ disks: [{ path: '/etc/shadow' }] }, 'cannot be attached'],
+      [{ disks: [{ path: 'shadow' }] }, 'is no path of a disk'],
+      [{ disks: [{ path: '/a.qcow2', image_type: 'DISK_IMAGE_QCOW2' }] }, 'only raw ones'],
       [{ vm_type: 'BAGUETTE', start_termina: true }, 'Baguette'],
       [{ vm_type: 'BOREALIS' }, 'Borealis'],
       [{ vm_type: 'UNKNOWN', name: 'bru' }, 'Bruschetta'],
@@ -234,6 +235,35 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     expect(named.failure_reason).toContain('a descriptor of its KERNEL cannot be taken yet');
     await vi.waitFor(() => expect(openFds()).toBe(before));
     closeSync(kernel);
+  });
+
+  test('more disks are files of the caller, by descriptor or by name', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'storage-'));
+    const file = join(folder, 'data.img');
+    writeFileSync(file, 'data');
+    const [reading, both, writing] = ['r', 'r+', 'w'].map((flags) => openSync(file, flags)) as [number, number, number];
+    const request = { ...startRequest, disks: [{ path: DISK, writable: true }, { path: '/other.img' }] };
+    const storage = { ...request, fds: ['STORAGE', 'STORAGE'] };
+    expect(await call('StartVm', storage, [[reading, both]])).toMatchObject({ success: true });
+    expect(concierge.asked).toMatchObject([
+      {
+        disks: [
+          { path: '/other.img', readOnly: true },
+          { path: file, readOnly: true },
+          { path: file, readOnly: false },
+        ],
+      },
+    ]);
+    concierge.vms.clear();
+    const nameless = memfdCreate('nameless', { size: 16 });
+    rmSync(folder, { recursive: true });
+    for (const [fds, reason] of [
+      [[nameless, both], 'with a name'],
+      [[reading, both], 'with a name'],
+      [[writing, writing], 'with a name'],
+    ] as const)
+      expect((await call('StartVm', storage, [[...fds]])).failure_reason).toContain(reason);
+    for (const fd of [reading, both, writing, nameless]) closeSync(fd);
   });
 
   test('disks are made, looked at, resized, brought away and removed', async () => {

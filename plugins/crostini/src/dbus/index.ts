@@ -170,7 +170,7 @@ class DbusServer implements DbusService {
   #export(bus: Bus): Disposable {
     const { concierge, disks } = this.#deps;
     const handlers = {
-      ...vmMethods(this.#deps),
+      ...vmMethods(this.#deps, async (sender) => (await bus.credentialsOf(sender)).uid),
       ...(disks !== undefined && diskMethods(disks, concierge)),
     } as Partial<Handlers>;
     const methods = Object.keys(METHODS).map((name) => [name, serve(name as MethodName, handlers)] as const);

@@ -1,8 +1,11 @@
 // StartVm: what is looked at, in which order, and what is refused. Clients know concierge's order.
 
+import { fstatSync, readlinkSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { isRuntimeError } from '@runtime/sdk';
-import type { Concierge, ImageProfile, TerminaVm } from '../contract.ts';
+import { accessOf } from '@runtime/sdk/linux';
+import type { Concierge, ExtraDisk, ImageProfile, TerminaVm } from '../contract.ts';
 import type { Disks } from '../contract-disks.ts';
 import { checkOwner, checkVmName, Refusal, reasonOf } from './requests.ts';
 import type { Request, Response } from './types.ts';
@@ -16,16 +19,20 @@ const PARAMETER_BYTES_MAX = 1024;
 export interface StartDependencies {
   readonly concierge: Concierge;
   readonly disks: Disks | undefined;
+  /** User id of a caller. */
+  readonly userOf: (sender: string) => Promise<number>;
 }
 
 type StartRequest = Request<'StartVmRequest'>;
 type StartResponse = Response<'StartVmResponse'>;
 
 export async function startVm(
-  { concierge, disks }: StartDependencies,
+  deps: StartDependencies,
   request: StartRequest,
   fds: readonly number[],
+  sender: string,
 ): Promise<StartResponse> {
+  const { concierge, disks } = deps;
   try {
     if (request.fds.length !== fds.length)
       throw new Refusal(`${request.fds.length} descriptors are named, and ${fds.length} came`);
@@ -38,12 +45,13 @@ export async function startVm(
       return failed('A disk operation for the VM is in progress', 'VM_STATUS_DISK_OP_IN_PROGRESS');
     const profile = profileOf(request);
     refuseUnknownWishes(request);
-    await checkDisks(request, { owner, profile, disks });
+    const more = await extraDisks(deps, request, fds, { owner, profile, sender });
     const vm = await concierge.startVm({
       ...{ name: request.name, owner, profile },
       ...(request.cpus > 0 && { cpus: request.cpus }),
       ...(request.timeout > 0 && { timeoutMs: request.timeout * 1000 }),
       ...(request.kernel_params.length > 0 && { kernelParams: request.kernel_params }),
+      ...(more.length > 0 && { disks: more }),
     });
     return started(vm);
   } catch (e) {
@@ -84,7 +92,7 @@ function profileOf(request: StartRequest): ImageProfile {
 
 /** Nothing is passed over that would make another VM of it. What only says how the VM looks on a screen is. */
 function refuseUnknownWishes(request: StartRequest): void {
-  const [kind] = request.fds;
+  const kind = request.fds.find((one) => one !== 'STORAGE');
   if (kind !== undefined)
     throw new Refusal(`A VM is started with the image there is; a descriptor of its ${kind} cannot be taken yet`);
   if (request.writable_rootfs) throw new Refusal('The root file system of a VM can only be read');
@@ -97,17 +105,45 @@ function refuseUnknownWishes(request: StartRequest): void {
   if (isTooMuch) throw new Refusal('The kernel parameters are too many, too long, or no text');
 }
 
-/** A VM of ours has one disk of its own, which CreateDiskImage has made; it is attached whether or not it is named. */
-async function checkDisks(
+/**
+ * A VM of ours has one disk of its own, which CreateDiskImage has made; it is attached whether or not it is named. More of them
+ * are files of the caller's: opened by us, they must not become those that only we may open.
+ */
+async function extraDisks(
+  { disks, userOf }: StartDependencies,
   request: StartRequest,
-  { owner, profile, disks }: { owner: string; profile: ImageProfile; disks: Disks | undefined },
-): Promise<void> {
-  if (request.disks.length > DISKS_MAX) throw new Refusal('Rejecting request with too many disks');
-  if (profile === 'full' && request.disks.length === 0) throw new Refusal('Missing required stateful disk');
-  if (request.disks.length === 0) return;
-  const own = (await disks?.list({ owner, vm: request.name }))?.[0]?.path;
-  const foreign = request.disks.find(({ path }) => path !== own);
-  if (foreign === undefined) return;
-  const hint = own === undefined ? 'the VM has none: CreateDiskImage makes it' : `that of the VM is ${own}`;
-  throw new Refusal(`Disk ${JSON.stringify(foreign.path.slice(0, 200))} cannot be attached; ${hint}`);
+  fds: readonly number[],
+  { owner, profile, sender }: { owner: string; profile: ImageProfile; sender: string },
+): Promise<readonly ExtraDisk[]> {
+  if (request.disks.length + fds.length > DISKS_MAX) throw new Refusal('Rejecting request with too many disks');
+  if (profile === 'full' && request.disks.length + fds.length === 0)
+    throw new Refusal('Missing required stateful disk');
+  const own = request.disks.length === 0 ? undefined : (await disks?.list({ owner, vm: request.name }))?.[0]?.path;
+  const others = request.disks.filter(({ path }) => path !== own);
+  if (others.length + fds.length === 0) return [];
+  const user = await userOf(sender);
+  if (user !== 0 && user !== process.getuid?.())
+    throw new Refusal('Disks that are no disk of the VM can only be given by the user that concierge runs as');
+  return [...others.map(namedDisk), ...fds.map(diskOfDescriptor)];
+}
+
+function namedDisk({ path, writable, image_type }: StartRequest['disks'][number]): ExtraDisk {
+  const shown = JSON.stringify(path.slice(0, 200));
+  if (!isAbsolute(path) || path.length > 4096 || path.includes('\0'))
+    throw new Refusal(`${shown} is no path of a disk`);
+  if (image_type !== 'DISK_IMAGE_RAW' && image_type !== 'DISK_IMAGE_AUTO')
+    throw new Refusal(`Disk ${shown} cannot be attached, as only raw ones can`);
+  return { path, readOnly: !writable };
+}
+
+/** By its path, which is still there when a device is started anew; a descriptor would mean another file then. */
+export function diskOfDescriptor(fd: number): ExtraDisk {
+  const given = fstatSync(fd);
+  const path = readlinkSync(`/proc/self/fd/${fd}`);
+  const found = statSync(path, { throwIfNoEntry: false });
+  const isThere = found?.dev === given.dev && found.ino === given.ino && (given.isFile() || given.isBlockDevice());
+  if (!isThere) throw new Refusal('A descriptor of STORAGE has to be that of a file, or a block device, with a name');
+  const access = accessOf(fd);
+  if (access === 'write') throw new Refusal('A descriptor of STORAGE cannot be read from');
+  return { path, readOnly: access === 'read' };
 }

@@ -39,7 +39,7 @@ type VmMethods = Pick<
 type SuccessFailure = Response<'SuccessFailureResponse'>;
 const failure = (failure_reason: string): SuccessFailure => ({ success: false, failure_reason });
 
-export function vmMethods(deps: VmDependencies): VmMethods {
+export function vmMethods(deps: VmDependencies, userOf: (sender: string) => Promise<number>): VmMethods {
   const { concierge } = deps;
   /** While all are being stopped, none may be started behind their backs. */
   let stopsAll = 0;
@@ -67,10 +67,10 @@ export function vmMethods(deps: VmDependencies): VmMethods {
     }, failure);
 
   return {
-    async StartVm(request, fds) {
+    async StartVm(request, fds, { sender }) {
       if (stopsAll > 0)
         return { success: false, failure_reason: 'All VMs are being stopped', status: 'VM_STATUS_FAILURE' };
-      return startVm(deps, request, fds);
+      return startVm({ ...deps, userOf }, request, fds, sender);
     },
     StopVm: (request) =>
       withVm(request, ({ name, owner }) => concierge.stopVm(name, { owner, reason: 'STOP_VM_REQUESTED' })),
