@@ -16,6 +16,10 @@ type OutputStream = 'STDOUT_STREAM' | 'STDERR_STREAM';
 const SETUP_MS = 10_000;
 /** Output of processes that outlive the child is given up when none came for so long, ms. */
 const QUIET_MS = 300;
+/** Between two looks whether a client that is not read from is still there, ms. */
+const PROBE_MS = 1_000;
+/** A message that says nothing. */
+const NO_MESSAGE = new Uint8Array(0);
 /** Messages kept while the child is being started. */
 const EARLY_MAX = 64;
 const SIGNALS: Readonly<Record<string, NodeJS.Signals>> = {
@@ -47,6 +51,7 @@ class Session {
   /** What came while the child was being started. */
   #early: GuestMessage[] = [];
   #isBlocked = false;
+  #probe: NodeJS.Timeout | undefined;
   #outputAt = 0;
 
   constructor(stream: Duplex, log: (line: string) => void) {
@@ -90,12 +95,12 @@ class Session {
 
   async #serve(child: Child): Promise<void> {
     this.#child = child;
-    child.stdin.on('drain', () => this.#stream.resume());
+    child.stdin.on('drain', () => this.#readOn());
     // Nobody reads it any more: the rest of the input is nobody's.
-    child.stdin.on('error', () => this.#stream.resume());
-    child.stdin.on('close', () => this.#stream.resume());
+    child.stdin.on('error', () => this.#readOn());
+    child.stdin.on('close', () => this.#readOn());
     for (const message of this.#early.splice(0)) this.#handle(child, message);
-    if (!child.stdin.writableNeedDrain) this.#stream.resume();
+    if (!child.stdin.writableNeedDrain) this.#readOn();
     const outputs = [this.#copy(child.stdout, 'STDOUT_STREAM')];
     if (child.stderr !== undefined) outputs.push(this.#copy(child.stderr, 'STDERR_STREAM'));
     const gone = new Promise<undefined>((resolve) => {
@@ -167,7 +172,7 @@ class Session {
     this.#early.push(
       data === undefined ? message : { ...message, data_message: { ...data, data: Uint8Array.from(data.data) } },
     );
-    if (this.#early.length >= EARLY_MAX) this.#stream.pause();
+    if (this.#early.length >= EARLY_MAX) this.#readLater();
   }
 
   #handle(child: Child, { data_message, resize_message, signal }: GuestMessage): void {
@@ -180,10 +185,23 @@ class Session {
   #input({ stdin }: Child, data: Uint8Array): void {
     if (stdin.destroyed || stdin.writableEnded) return;
     if (data.length === 0) stdin.end();
-    else if (!stdin.write(Buffer.from(data))) this.#stream.pause();
+    else if (!stdin.write(Buffer.from(data))) this.#readLater();
+  }
+
+  /** The child has to read first. Meanwhile only writing tells whether the client is still there. */
+  #readLater(): void {
+    this.#stream.pause();
+    this.#probe ??= setInterval(() => this.#write([NO_MESSAGE]), PROBE_MS);
+  }
+
+  #readOn(): void {
+    clearInterval(this.#probe);
+    this.#probe = undefined;
+    this.#stream.resume();
   }
 
   #leave(): void {
+    clearInterval(this.#probe);
     if (this.#gone.signal.aborted) return;
     this.#gone.abort();
     this.#request.reject(new Error('it has gone'));
@@ -210,7 +228,7 @@ class Session {
 
   /** Resolves when the client has all. */
   async #finish(): Promise<void> {
-    this.#stream.resume();
+    this.#readOn();
     await new Promise<void>((resolve) => {
       this.#stream.end(resolve);
       this.#stream.on('close', () => resolve());

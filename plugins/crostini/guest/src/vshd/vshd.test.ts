@@ -191,6 +191,14 @@ test('what runs is hung up when its client goes', async () => {
   }
 });
 
+test('what does not read its input is hung up all the same when its client goes', async () => {
+  const session = await open({ argv: ['sleep', '30'] });
+  session.stdin.write(Buffer.alloc(4 << 20));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  session[Symbol.dispose]();
+  await expect.poll(() => existsSync(`/proc/${session.pid}`), { timeout: 5_000 }).toBe(false);
+});
+
 test('output in a terminal that is not read stops the program, not the server', async () => {
   const busy = await open({ command: 'yes', pty: window });
   await new Promise((resolve) => setTimeout(resolve, 200));
