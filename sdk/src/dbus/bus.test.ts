@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { closeSync, fstatSync, mkdtempSync, readdirSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -22,6 +22,8 @@ import {
 } from './index.ts';
 
 const run = promisify(execFile);
+/** Of systemd. */
+const hasBusctl = spawnSync('busctl', ['--version'], { stdio: 'ignore' }).status === 0;
 const NAME = 'org.example.Test';
 const PATH = '/org/example/Test';
 const coded = (code: string) => expect.toSatisfy((e: unknown) => isRuntimeError(e, code));
@@ -91,7 +93,7 @@ describe.runIf(hasDbusDaemon())('on a real bus', () => {
     expect((await call('Add', 'ii', [2, 3])).values).toEqual([5, client.uniqueName]);
   });
 
-  test('it looks right to busctl and gdbus', async () => {
+  test.runIf(hasBusctl)('it looks right to busctl', async () => {
     serve({ Add: ['i i', 'i', ([a, b]) => [(a as number) + (b as number)]] });
     await server.requestName(NAME);
     const busctl = (...args: string[]) => run('busctl', [`--address=${daemon.address}`, ...args]);
