@@ -31,7 +31,17 @@ const CONNECTIONS_MAX = 256;
 
 const dialHost: Dial = (port, signal) => connectVsockStream({ cid: VSOCK.host, port }, { signal });
 
-if (process.pid === 1) start();
+if (process.pid === 1) startOrGiveUp();
+
+/** Without what every program needs there is nothing to wait for. */
+function startOrGiveUp(): void {
+  try {
+    start();
+  } catch (e) {
+    kernelLog('/dev/kmsg')('error', `the machine cannot be set up: ${describe(e)}`);
+    linuxSystem.endMachine('power-off');
+  }
+}
 
 function start(): void {
   const log = kernelLog('/dev/kmsg');
@@ -39,7 +49,9 @@ function start(): void {
   process.env.PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
   process.env.HOME = '/root';
   const system = linuxSystem;
+  log('info', 'Node runs');
   initialiseMachine(system, log);
+  log('info', 'the machine is set up');
   const parameters = parseKernelParameters(readFileSync('/proc/cmdline', 'utf8'));
   startReaper({ peek: peekEndedChild, reap: reapChild }, (e) => log('warning', String(e)));
   serve(log, parameters);
@@ -80,7 +92,8 @@ function serve(log: Log, parameters: KernelParameters): void {
     (onConnection) => listenVsockStreams(VSH_PORT, onConnection),
     (line) => log('info', line),
   );
-  void tellReady(dialHost, log);
+  log('info', 'serving');
+  void tellReady(dialHost, log).then(() => log('info', 'the host has been told'));
   setImmediate(() => {
     finishMachine(system, log);
     if (parameters.startupProcesses) void processes.startFrom('/etc/maitred');

@@ -58,6 +58,8 @@ const LINKS: readonly (readonly [path: string, to: string])[] = [
 ];
 
 const SYSCTLS: readonly (readonly [name: string, value: string])[] = [
+  // Else the kernel drops all but ten lines in five seconds of what it is given to log.
+  ['kernel/printk_devkmsg', 'on\n'],
   ...['max_queued_events', 'max_user_instances', 'max_user_watches'].map(
     (name) => [`fs/inotify/${name}`, '1048576'] as const,
   ),

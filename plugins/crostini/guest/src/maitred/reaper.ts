@@ -49,6 +49,8 @@ export function startReaper(children: Children, onError: (e: unknown) => void): 
   };
   process.on('SIGCHLD', sweep);
   const timer = setInterval(sweep, SWEEP_MS);
+  // Of those that ended before this began, no signal comes any more.
+  sweep();
   return {
     [Symbol.dispose]() {
       created.unsubscribe(onCreated);
