@@ -73,6 +73,17 @@ test('what another image shares stays', async () => {
   expect(existsSync(second.kernel)).toBe(true);
 });
 
+test('old images make room for new ones, but not what was chosen or may be in use', async () => {
+  const day = 24 * 3_600_000;
+  const [a] = [await made('a', 1), await made('b', 2)];
+  chooseImage(a);
+  await made('c', day);
+  await made('d', day + 1);
+  await made('e', day + 2);
+  await made('f', day + 3);
+  expect(listImages().map(({ id }) => id[0])).toEqual(['f', 'e', 'd', 'c', 'a']);
+});
+
 test('a record that is damaged, or whose files are gone, is none', async () => {
   const image = await made('a', 1);
   rmSync(image.rootfs);

@@ -47,7 +47,20 @@ export async function recordImage(id: string, make: () => Promise<ImageRecord>):
   if (known !== undefined) return known;
   const made = await make();
   writeWhole(recordFile(id), `${JSON.stringify(made, undefined, 2)}\n`);
+  removeOld(made);
   return made;
+}
+
+/** Of a profile, beside the one that was chosen. */
+const KEPT = 3;
+/** A VM may still run with a younger one, in ms. */
+const YOUNG_MS = 12 * 3_600_000;
+
+/** What newer ones of its profile have taken the place of. */
+function removeOld({ profile, madeAt }: ImageRecord): void {
+  const chosen = chosenImage(profile)?.id;
+  const old = listImages().filter((one) => one.profile === profile && one.id !== chosen);
+  for (const one of old.slice(KEPT)) if (one.madeAt < madeAt - YOUNG_MS) removeImage(one);
 }
 
 /** Newest first. */
