@@ -32,7 +32,9 @@ export default definePlugin({
     const persistent = ctx.state.directory !== '';
     const folder = socketFolder(ctx.state.directory);
     makeSocketFolder(folder);
-    const diskFolder = persistent ? ctx.state.directory : mkdtempSync(join(tmpdir(), 'runtime-disks-'));
+    const { path: diskFolder } = await ctx.keepers.keep('object', 'disk-folder', () => ({
+      path: persistent ? ctx.state.directory : mkdtempSync(join(tmpdir(), 'runtime-disks-')),
+    }));
     const store = createDisks({
       stateDirectory: diskFolder,
       defaultOwner: DEFAULT_OWNER,
@@ -92,9 +94,8 @@ export default definePlugin({
         if (reason === 'stop' && !persistent) await manager.stopAllVms('SERVICE_SHUTDOWN');
         await manager.release();
         await store[Symbol.asyncDispose]();
-        if (persistent) return;
-        rmSync(diskFolder, { recursive: true, force: true });
-        if (reason !== 'reload') rmSync(folder, { recursive: true, force: true });
+        if (persistent || reason === 'reload') return;
+        for (const path of [diskFolder, folder]) rmSync(path, { recursive: true, force: true });
       },
     };
   },

@@ -39,7 +39,8 @@ export function addStart(commands: CommandRegistry, parts: CommandParts): void {
       const vm = await startWithProgress(parts.manager, startRequest(name, options), io, signal);
       await io.data(vmRow(vm));
       if (!parts.lastsOnlyHere) return;
-      await io.err(`VM ${name} runs until ^C, or: runtime stop ${name}`);
+      const disk = vm.profile === 'full' ? '; what is on its disk goes with it' : '';
+      await io.err(`VM ${name} runs until ^C, or: runtime stop ${name}${disk}`);
       await stayUntil(parts.desk, name, signal);
     },
   );

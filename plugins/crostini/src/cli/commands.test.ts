@@ -1,0 +1,95 @@
+import { definePlugin } from '@runtime/sdk';
+import { createTestRuntime, type RunCommandOptions } from '@runtime/sdk/testing';
+import { expect, test } from 'vitest';
+import type { ConciergeManager } from '../concierge/concierge-manager.ts';
+import { newDesk, serve } from '../concierge/desk.ts';
+import type { TerminaVm } from '../contract.ts';
+import type { Disks } from '../contract-disks.ts';
+import { addCommands } from './index.ts';
+import { startRequest } from './start.ts';
+
+const given = { cpus: undefined, mem: undefined, profile: undefined, timeout: undefined };
+
+test('options become a request', () => {
+  expect(startRequest('foo', given)).toEqual({ name: 'foo' });
+  expect(startRequest('foo', { cpus: 2, mem: '2G', profile: 'fast', timeout: 90 })).toEqual({
+    ...{ name: 'foo', cpus: 2, memoryMib: 2048, profile: 'fast', timeoutMs: 90_000 },
+  });
+  expect(startRequest('foo', { ...given, mem: '300' })).toEqual({ name: 'foo', memoryMib: 300 });
+});
+
+test.each([
+  [{ mem: '2T' }, 'neither MiB'],
+  [{ mem: '64' }, 'whole number from 128'],
+  [{ mem: '9999999G' }, 'whole number from 128'],
+  [{ cpus: 1.5 }, 'whole number from 1 to 64'],
+  [{ timeout: 0 }, 'whole number from 1'],
+])('refuses %j', (wrong, why) => {
+  expect(() => startRequest('foo', { ...given, ...wrong })).toThrow(why);
+});
+
+const vm: TerminaVm = {
+  ...{ name: 'foo', owner: 'ab', machine: 't-foo', state: 'running', type: 'termina', profile: 'full' },
+  ...{ image: 'i', cid: 32, pid: 1, ipv4: '100.115.92.26', memoryMib: 512, cpus: 1, startedAt: '' },
+};
+
+/** One VM with a disk; what is done to them is written down. */
+async function run(command: string, options: RunCommandOptions, lastsOnlyHere = false) {
+  const done: string[] = [];
+  const gone = Promise.withResolvers<boolean>();
+  const manager = {
+    start: async ({ name }: { readonly name: string }) => {
+      done.push(`start ${name}`);
+      setTimeout(() => gone.resolve(true), 20);
+      return { ...vm, name };
+    },
+    stopVm: async (name: string) => void done.push(`stop ${name}`),
+    stopAllVms: async () => void done.push('stop all'),
+    listVms: async () => [vm],
+    untilGone: () => gone.promise,
+  } as unknown as ConciergeManager;
+  const disks = {
+    list: async ({ vm }: { readonly vm: string }) => (vm === 'foo' ? [{ vm }] : []),
+    destroy: async ({ vm }: { readonly vm: string }) => void done.push(`destroy ${vm}`),
+  } as unknown as Disks;
+  const desk = newDesk();
+  serve(desk, manager);
+  const plugin = definePlugin({
+    name: 'test-commands',
+    version: '1.0.0',
+    setup: (ctx) => addCommands(ctx.commands, { manager, disks, desk, vms: {} as never, lastsOnlyHere }),
+  });
+  await using runtime = await createTestRuntime({ plugins: [plugin] });
+  return { ...(await runtime.run(command, options)), done };
+}
+
+test('start tells what runs, and stays only where nothing else keeps the VM', async () => {
+  expect(await run('start', {})).toMatchObject({ done: ['start termina'], data: [{ name: 'termina' }], err: [] });
+  const alone = await run('start', { args: ['foo'] }, true);
+  expect(alone).toMatchObject({
+    done: ['start foo'],
+    err: [expect.stringContaining('runtime stop foo; what is on its disk')],
+  });
+});
+
+test('stop takes names, or all', async () => {
+  expect(await run('stop', { args: ['foo', 'bar'] })).toMatchObject({ done: ['stop foo', 'stop bar'] });
+  expect(await run('stop', { options: { all: true } })).toMatchObject({ done: ['stop all'] });
+  await expect(run('stop', { args: ['foo'], options: { all: true } })).rejects.toThrow('names, too');
+});
+
+test('list shows the VMs, or their names alone', async () => {
+  expect(await run('list', {})).toMatchObject({ data: [[{ name: 'foo', state: 'running', ipv4: '100.115.92.26' }]] });
+  expect(await run('list', { options: { quiet: true } })).toMatchObject({ out: ['foo'], data: [] });
+});
+
+test('delete asks, unless told not to', async () => {
+  const all = ['stop foo', 'destroy foo'];
+  expect(await run('delete', { args: ['foo'], input: 'n\n' })).toMatchObject({ code: 1, done: [] });
+  expect(await run('delete', { args: ['foo'], input: '' })).toMatchObject({ code: 1, done: [] });
+  expect(await run('delete', { args: ['foo'], input: 'yes\n' })).toMatchObject({ code: 0, done: all });
+  expect(await run('delete', { args: ['foo'], options: { yes: true } })).toMatchObject({ code: 0, done: all });
+  await expect(run('delete', { args: ['bar'], options: { yes: true } })).rejects.toMatchObject({
+    code: 'CROSTINI_ERR_VM_NOT_FOUND',
+  });
+});
