@@ -7,6 +7,8 @@ import { buffer, text } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openVsh, type VshOptions, type VshSession } from '../../../src/vsh/client.ts';
+import { frames } from '../../../src/vsh/framing.ts';
+import { vshWire } from '../../../src/vsh/wire.ts';
 import { startVshd } from './index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vshd-'));
@@ -253,6 +255,42 @@ test('random bytes end their connection and nothing else', async () => {
       await new Promise((resolve) => socket.on('close', resolve));
     }),
     { numRuns: 50 },
+  );
+  expect(await run({ argv: ['echo', 'alive'] })).toMatchObject({ stdout: 'alive\n' });
+});
+
+test('messages that are well-formed and make no sense end in an answer or a goodbye, and leave no process', async () => {
+  const word = fc.oneof(fc.string({ maxLength: 20 }), fc.constantFrom('\0', '/', '..', '', '-1', 'root', '/vm_shell'));
+  const number = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
+  const request = fc.record({
+    target: fc.constantFrom('', '/vm_shell', 'penguin'),
+    user: fc.oneof(fc.constant('root'), word),
+    env: fc.array(fc.tuple(word, word), { maxLength: 5 }).map((pairs) => new Map(pairs)),
+    argv: fc.array(fc.oneof(fc.constant('true'), word), { maxLength: 4 }),
+    ...{ window_rows: number, window_cols: number, nopty: fc.boolean(), cwd: word, cwd_pid: number },
+  });
+  const message = fc.oneof(
+    fc.record({ resize_message: fc.record({ rows: number, cols: number }) }),
+    fc.record({ signal: fc.oneof(number, fc.constantFrom('SIGNAL_INT' as const, 'SIGNAL_UNKNOWN' as const)) }),
+    fc.record({ data_message: fc.record({ stream: number, data: fc.uint8Array({ maxLength: 50 }) }) }),
+  );
+  await fc.assert(
+    fc.asyncProperty(request, fc.array(message, { maxLength: 5 }), async (setup, rest) => {
+      const socket = connect(socketPath);
+      socket.on('error', () => {});
+      socket.write(
+        frames([
+          vshWire.encode('vm_tools.vsh.SetupConnectionRequest', setup),
+          ...rest.map((one) => vshWire.encode('vm_tools.vsh.GuestMessage', one)),
+        ]),
+      );
+      socket.resume();
+      // Some wait for input, as they should.
+      const timer = setTimeout(() => socket.destroy(), 100);
+      await new Promise((resolve) => socket.on('close', resolve));
+      clearTimeout(timer);
+    }),
+    { numRuns: 60 },
   );
   expect(await run({ argv: ['echo', 'alive'] })).toMatchObject({ stdout: 'alive\n' });
 });
