@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { recordEvents } from '@runtime/sdk/testing';
 import { expect, test } from 'vitest';
@@ -187,6 +189,40 @@ test('only who is a VM may call, and only while it runs', async () => {
   const stop = rig.manager.stopVm('foo');
   await expect(rig.fake.callReady('t-foo')).rejects.toMatchObject({ code: 9 });
   await stop;
+});
+
+test('what is no call does not keep the guest from calling', async () => {
+  await using rig = await startRig();
+  await rig.manager.startVm({ name: 'foo', profile: 'fast' });
+  const path = rig.manager.answer('t-foo', 7777)?.path ?? '';
+  const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+  for (const bytes of [
+    randomBytes(100_000),
+    Buffer.from(preface),
+    Buffer.concat([Buffer.from(preface), randomBytes(9_000)]),
+  ]) {
+    const socket = connect(path);
+    socket.on('error', () => {});
+    await new Promise((resolve) => socket.write(bytes, resolve));
+    await rig.fake.callReady('t-foo');
+    socket.destroy();
+  }
+  await rig.manager.stopVm('foo');
+  await expectNothingLeft(rig);
+});
+
+test('many starts and stops leave no descriptor open', async () => {
+  await using rig = await startRig();
+  const cycle = async (): Promise<void> => {
+    await rig.manager.startVm({ name: 'foo', profile: 'fast' });
+    await rig.manager.stopVm('foo');
+  };
+  const open = (): number => readdirSync('/proc/self/fd').length;
+  for (let i = 0; i < 5; i++) await cycle();
+  const before = open();
+  for (let i = 0; i < 50; i++) await cycle();
+  await expect.poll(open).toBeLessThanOrEqual(before + 3);
+  await expectNothingLeft(rig);
 });
 
 test('a VM is suspended after its maitred was told, and gets the time when it goes on', async () => {
