@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { imageCache } from '@runtime/sdk/image';
 import { createTestRuntime, type TestRuntime } from '@runtime/sdk/testing';
@@ -64,6 +64,19 @@ truncate -s 200M /tmp/disk && mkfs.btrfs -q /tmp/disk && mkdir /tmp/at && mount 
 fact btrfs "$(stat -f -c %T /tmp/at)"
 `;
 
+const SHARED = ['apt', 'base', 'debs', 'kernel', 'trees'];
+
+/** Another cache, with what is downloaded in common, so that the images of this test are not among its user's. */
+function useCache(cache: string, known: string): void {
+  mkdirSync(join(cache, 'image'), { recursive: true });
+  for (const name of SHARED) {
+    mkdirSync(join(known, name), { recursive: true });
+    const link = join(cache, 'image', name);
+    if (!existsSync(link)) symlinkSync(join(known, name), link);
+  }
+  process.env.RUNTIME_CACHE = cache;
+}
+
 describe.skipIf(missing !== undefined)(
   `Termina's image${missing === undefined ? '' : ` (lacking: ${missing})`}`,
   () => {
@@ -72,10 +85,14 @@ describe.skipIf(missing !== undefined)(
     let machines: Vms;
     let image: TerminaImage;
     const bundle = scriptGuest(SCRIPT);
+    const cacheBefore = process.env.RUNTIME_CACHE;
+    const known = imageCache();
+    const cache = join(dirname(known), 'test-images');
 
     beforeAll(async () => {
       folder = mkdtempSync(join(tmpdir(), 'ti-'));
       process.env.XDG_RUNTIME_DIR = folder;
+      useCache(cache, known);
       image = await ensureTermina({ profile: 'fast', bundle });
       runtime = await createTestRuntime({ plugins: [vmm] });
       machines = runtime.get(vms);
@@ -83,6 +100,8 @@ describe.skipIf(missing !== undefined)(
 
     afterAll(async () => {
       await runtime?.[Symbol.asyncDispose]();
+      if (cacheBefore === undefined) delete process.env.RUNTIME_CACHE;
+      else process.env.RUNTIME_CACHE = cacheBefore;
       rmSync(folder, { recursive: true, force: true });
     }, MIN);
 
@@ -159,15 +178,7 @@ describe.skipIf(missing !== undefined)(
     test(
       'made in another folder it has the same id and the same bytes',
       async () => {
-        const known = imageCache();
-        const cache = join(folder, 'cache');
-        mkdirSync(join(cache, 'image'), { recursive: true });
-        // What was downloaded, so that it is not downloaded again.
-        for (const name of ['apt', 'base', 'debs', 'kernel', 'trees']) {
-          symlinkSync(join(known, name), join(cache, 'image', name));
-        }
-        const before = process.env.RUNTIME_CACHE;
-        process.env.RUNTIME_CACHE = cache;
+        useCache(join(folder, 'cache'), known);
         try {
           const other = await ensureTermina({ profile: 'fast', bundle });
           expect(other.id).toBe(image.id);
@@ -176,8 +187,7 @@ describe.skipIf(missing !== undefined)(
             expect(readFileSync(other[file]).equals(readFileSync(image[file])), file).toBe(true);
           }
         } finally {
-          if (before === undefined) delete process.env.RUNTIME_CACHE;
-          else process.env.RUNTIME_CACHE = before;
+          process.env.RUNTIME_CACHE = cache;
         }
       },
       3 * MIN,

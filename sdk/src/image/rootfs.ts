@@ -4,7 +4,9 @@
 
 import {
   appendFileSync,
+  chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -40,7 +42,7 @@ export interface RootfsOptions {
 export interface RootfsExtra {
   /** Stands for what is added: the same key, the same bytes. */
   readonly key: string;
-  /** Adds it to the unpacked packages. Modes are kept; owners become root, times the epoch. */
+  /** Adds it to the unpacked packages. What its owner may, all may; owners become root, times the epoch. */
   readonly apply: (tree: string) => Promise<void>;
 }
 
@@ -65,7 +67,7 @@ export const ROOTFS_BASE: readonly string[] = [
 /** Packages are looked up again after this long, in ms. */
 const LOCK_FRESH_MS = 30 * 24 * 3_600_000;
 /** A change of how an image is made of its packages. */
-const RECIPE = 4;
+const RECIPE = 5;
 
 /** Which packages an image is made of; as long as it is young, neither the network nor apt is asked. */
 interface Lock {
@@ -135,11 +137,12 @@ function ensureImage(archive: Archive, packages: readonly DebianPackage[], optio
   return ensureMade(path, async (at) => {
     const tree = temporaryBeside(path);
     try {
-      await unpack(await archive.download(wanted), wanted, tree, { dpkg, onProgress });
+      const unpacked = await unpack(await archive.download(wanted), wanted, tree, { dpkg, onProgress });
       if (extra !== undefined) {
         onProgress({ what: 'Adding what is our own to the root file system' });
         await extra.apply(tree);
       }
+      openToAll(tree, unpacked);
       onProgress({ what: 'Making the root file system' });
       await makeErofs(tree, at);
       if (verity) {
@@ -168,7 +171,7 @@ async function unpack(
   packages: readonly DebianPackage[],
   tree: string,
   { dpkg, onProgress }: { readonly dpkg: boolean; readonly onProgress: OnProgress },
-): Promise<void> {
+): Promise<ReadonlySet<string>> {
   // base-files has the links /bin, /lib, … which the files of others go through.
   const order = debs.map((deb, i) => ({ deb, name: packages[i]?.name ?? '' }));
   order.sort((a, b) => Number(b.name === 'base-files') - Number(a.name === 'base-files'));
@@ -183,10 +186,22 @@ async function unpack(
     }
     done += 1;
   }
+  const unpacked = new Set(readdirSync(tree, { recursive: true, encoding: 'utf8' }));
   configure(tree);
   if (dpkg) configureDpkg(tree);
   for (const folder of ['usr/share/doc', 'usr/share/man', 'usr/share/locale', 'usr/share/info', 'boot']) {
     rmSync(join(tree, folder), { recursive: true, force: true });
+  }
+  return unpacked;
+}
+
+/** What packages do not have gets modes that do not depend on the umask of whoever makes the image. */
+function openToAll(tree: string, unpacked: ReadonlySet<string>): void {
+  for (const name of readdirSync(tree, { recursive: true, encoding: 'utf8' })) {
+    if (unpacked.has(name)) continue;
+    const stats = lstatSync(join(tree, name));
+    if (stats.isDirectory()) chmodSync(join(tree, name), 0o755);
+    if (stats.isFile()) chmodSync(join(tree, name), (stats.mode & 0o100) === 0 ? 0o644 : 0o755);
   }
 }
 
