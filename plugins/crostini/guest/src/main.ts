@@ -46,6 +46,8 @@ function startOrGiveUp(): void {
 function start(): void {
   const log = kernelLog('/dev/kmsg');
   surviveErrors(log);
+  // What ps and top call it.
+  process.title = 'maitred';
   process.env.PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
   process.env.HOME = '/root';
   const system = linuxSystem;
