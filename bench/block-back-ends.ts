@@ -63,7 +63,10 @@ export async function startStorageDaemon(image: string, folder: string, aio: Aio
   const child = spawn('qemu-storage-daemon', ['--blockdev', blockdev, '--export', `type=vhost-user-blk,${server}`], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
-  const socket = await Promise.race([answering(path), once(child, 'spawn').then(() => failed(child))]);
+  const socket = await Promise.race([answering(path), once(child, 'spawn').then(() => failed(child))]).catch((e) => {
+    child.kill();
+    throw e;
+  });
   const frontEnd = await VhostUserFrontEnd.connect(socket, { memory: GUEST_BYTES, queues: QUEUES });
   return {
     frontEnd,
