@@ -4,7 +4,7 @@ import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resolveDevice } from '@runtime/sdk';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { builtInKind } from '../../plugins/vmm/src/device-kinds.ts';
 import { type Booted, Lab, lacking } from './lab.ts';
 
@@ -69,4 +69,26 @@ describe.skipIf(why !== undefined)('while fio verifies', () => {
     const described = await lab.vms.describeDevice('storm', 'disk');
     expect(described).toMatchObject({ connected: true });
   }, 600_000);
+
+  test('a process that is killed while its code is broken gets its device when the code is mended', async () => {
+    const original = readFileSync(source, 'utf8');
+    const describeDisk = (): Promise<unknown> => lab.vms.describeDevice('storm', 'disk');
+    const kill = async (): Promise<void> => {
+      writeFileSync(source, `${original}\nconst x = ;\n`);
+      process.kill(await vm.pid('disk'), 'SIGKILL');
+      await vi.waitFor(() => expect(describeDisk()).rejects.toThrow(/did not come back: .*does not load/), { timeout: 10_000 });
+      writeFileSync(source, original);
+    };
+    const read = (): Promise<string> => vm.sh('dd if=/dev/vdb of=/dev/null bs=4k count=16 iflag=direct && echo read');
+
+    await kill();
+    await lab.vms.reloadDevice('storm', 'disk');
+    expect(await describeDisk()).toMatchObject({ connected: true });
+    expect(await read()).toContain('read');
+
+    // Nor does it need to be asked.
+    await kill();
+    await vi.waitFor(async () => expect(await describeDisk()).toMatchObject({ connected: true }), { timeout: 10_000 });
+    expect(await read()).toContain('read');
+  }, 120_000);
 });

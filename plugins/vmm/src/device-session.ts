@@ -30,6 +30,8 @@ const NO_PLAN: DevicePlan = { paths: [], fds: {}, syscalls: [], ioctls: [] };
 /** A device process that dies more often than this within the window stays down. */
 const RESTART = { when: 'always', backoffMs: 10, maxMs: 50, crashLimit: 30, windowMs: 10_000 } as const;
 const LOAD_MS = 30_000;
+/** First and longest pause before a process that could not load its device is given it again: its code may be half written. */
+const RELOAD_PAUSE_MS = { first: 100, longest: 2_000 } as const;
 
 interface Base {
   readonly processes: ProcessSupervisor;
@@ -174,6 +176,11 @@ export class DeviceSession implements RunningDevice {
   async reload(): Promise<{ readonly ms: number }> {
     // A new version of its package may lie elsewhere.
     const kind = (await this.#parts.resolve(this.kind)) ?? this.#kind;
+    await this.#present().catch(() => {
+      // The code that kept it from coming back may be mended now.
+      this.#kind = kind;
+      if (this.#link !== undefined) this.#comeBack(this.#serve(this.#link));
+    });
     const { value } = await this.#call('reload', kind.module);
     this.#kind = kind;
     return { ms: parseReport({ stats: value }).stats.ms ?? 0 };
@@ -216,12 +223,22 @@ export class DeviceSession implements RunningDevice {
   }
 
   async #call(method: string, params: unknown): Promise<{ readonly value: unknown }> {
-    await this.#attached.catch(() => {});
-    if (this.#link === undefined) {
-      const why = this.failure ?? 'is being started anew';
-      throw errors.VMM_ERR_DEVICE({ details: { device: this.id, why } });
+    return (await this.#present()).request(method, params);
+  }
+
+  /** To the present incarnation, when it has its device. */
+  async #present(): Promise<ControlLink> {
+    for (;;) {
+      const attached = this.#attached;
+      const failed = await attached.then(
+        () => undefined,
+        (e: unknown) => ({ cause: e, why: `did not come back: ${e instanceof Error ? e.message : String(e)}` }),
+      );
+      if (attached !== this.#attached) continue;
+      if (failed === undefined && this.#link !== undefined) return this.#link;
+      const why = this.failure ?? failed?.why ?? 'is being started anew';
+      throw errors.VMM_ERR_DEVICE({ details: { device: this.id, why }, cause: failed?.cause });
     }
-    return this.#link.request(method, params);
   }
 
   async #report(): Promise<DeviceReport> {
@@ -230,13 +247,18 @@ export class DeviceSession implements RunningDevice {
 
   /** Connects to the present incarnation and gives it what it has not got yet. */
   async #attach(): Promise<void> {
-    const { paths, half, spec } = this.#parts;
+    const { paths } = this.#parts;
     const link = new ControlLink(connectUnix(paths.control, { type: 'seqpacket' }), {
       name: this.id,
       handle: (method, params, fds) => this.#handle(method, params, fds),
       closed: () => this.#lost(link),
     });
     this.#link = link;
+    await this.#serve(link);
+  }
+
+  async #serve(link: ControlLink): Promise<void> {
+    const { half, spec } = this.#parts;
     const report = parseReport((await link.request('describe', null, [], LOAD_MS)).value);
     if (report.device === undefined) {
       const names = Object.keys(half.fds);
@@ -322,10 +344,21 @@ export class DeviceSession implements RunningDevice {
   #lost(link: ControlLink): void {
     if (this.#link !== link || this.#stopping) return;
     this.#link = undefined;
+    this.#comeBack(this.#attach());
+  }
+
+  #comeBack(attempt: Promise<void>, pauseMs: number = RELOAD_PAUSE_MS.first): void {
     const { vm, log, onRestart } = this.#parts;
-    this.#attached = this.#attach().then(() => onRestart(vm.name, this.id));
-    this.#attached.catch((err: unknown) => {
-      if (!this.#stopping) log.warn({ err, device: this.id, vm: vm.name }, `device ${this.id} did not come back`);
+    const link = this.#link;
+    this.#attached = attempt.then(() => onRestart(vm.name, this.id));
+    const attached = this.#attached;
+    attached.catch((err: unknown) => {
+      if (this.#stopping || link === undefined || !link.open) return;
+      log.warn({ err, device: this.id, vm: vm.name }, `device ${this.id} did not come back; it is tried again`);
+      setTimeout(() => {
+        if (this.#attached !== attached || this.#stopping) return;
+        this.#comeBack(this.#serve(link), Math.min(pauseMs * 2, RELOAD_PAUSE_MS.longest));
+      }, pauseMs).unref();
     });
   }
 

@@ -116,7 +116,7 @@ export class DeviceHost {
     this.#place = { root, file };
     const own = this.#options.compiled;
     const isOwn = own !== undefined && own.file === file && own.stamp === compiled;
-    const device = isOwn ? own.device : await this.#options.load(root, file);
+    const device = isOwn ? own.device : await this.#loadModule(root, file, fds);
     this.#fds = Object.freeze(Object.fromEntries(names.map((name, at) => [name, fds[at] as number])));
     const log = processLog(id);
     const first = await DeviceRunner.create({
@@ -132,6 +132,16 @@ export class DeviceHost {
     this.#options.loaded();
     const { queueSizes, features, configSize } = first;
     return { type: device.type, queueSizes, features: `0x${features.toString(16)}`, configSize };
+  }
+
+  /** What was given for the device is closed when there is none; it is given again. */
+  async #loadModule(root: string, file: string, fds: readonly number[]): ReturnType<DeviceLoader> {
+    try {
+      return await this.#options.load(root, file);
+    } catch (e) {
+      closeAll(fds);
+      throw e;
+    }
   }
 
   #connect(fds: readonly number[]): null {
