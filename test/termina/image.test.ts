@@ -108,7 +108,8 @@ describe.skipIf(missing !== undefined)(
     /** Boots it and waits until the machine has ended by itself. @returns what was on its console */
     async function consoleOf(name: string, { kernel, initrd, params, rootfs }: TerminaImage): Promise<string> {
       await machines.start({
-        ...{ name, kernel, initrd, params, mem: 1024, cpus: 2, net: [] },
+        // More than one CPU makes QEMU without KVM lose a guest in its boot now and then.
+        ...{ name, kernel, initrd, params, mem: 1024, cpus: 1, net: [] },
         block: [{ path: rootfs, ro: true }],
       });
       const { consoleLog } = await machines.inspect(name);
