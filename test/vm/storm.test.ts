@@ -76,7 +76,9 @@ describe.skipIf(why !== undefined)('while fio verifies', () => {
     const kill = async (): Promise<void> => {
       writeFileSync(source, `${original}\nconst x = ;\n`);
       process.kill(await vm.pid('disk'), 'SIGKILL');
-      await vi.waitFor(() => expect(describeDisk()).rejects.toThrow(/did not come back: .*does not load/), { timeout: 10_000 });
+      await vi.waitFor(() => expect(describeDisk()).rejects.toThrow(/did not come back: .*does not load/), {
+        timeout: 10_000,
+      });
       writeFileSync(source, original);
     };
     const read = (): Promise<string> => vm.sh('dd if=/dev/vdb of=/dev/null bs=4k count=16 iflag=direct && echo read');
