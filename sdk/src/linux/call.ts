@@ -1,5 +1,8 @@
 // The way to libc. Everything native of the project goes through declare(): a function is looked up when it is first
-// called, so that importing this costs nothing, and errno is read at once, in the same thread.
+// called, so that importing this costs nothing.
+//
+// errno is read from where libc keeps it, in the statement after the call. Asking for it with a call of its own is too
+// late: on the way there V8 may finish a compilation or collect garbage, and its locks make system calls that change it.
 
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
@@ -30,15 +33,23 @@ export function declare<A extends readonly Argument[], R extends number | bigint
   prototype: string,
 ): (...args: A) => R {
   let call: ((...args: A) => R) | undefined;
+  let cell: Int32Array = NO_ERRNO;
   return (...args) => {
-    call ??= link<A, R>(prototype);
-    return call(...args);
+    if (call === undefined) {
+      call = link<A, R>(prototype);
+      cell = errnoCell();
+    }
+    const result = call(...args);
+    const errno = cell[0] as number;
+    if (result === -1 || result === -1n) failed = errno;
+    return result;
   };
 }
 
 /**
  * As declare(), for a function that is called often: what is returned replaces itself through `keep` at its first call,
- * after which a call costs what koffi takes and no more. Pointers are numbers here ('intptr_t'), see mapping.ts.
+ * after which a call costs what koffi takes and no more. Pointers are numbers here ('intptr_t'), see mapping.ts. Whoever
+ * wants errno reads it from errnoCell(), in the statement after the call.
  */
 export function declareHot<A extends readonly number[]>(
   prototype: string,
@@ -59,9 +70,24 @@ function link<A extends readonly Argument[], R>(prototype: string): (...args: A)
   return libc.func(prototype);
 }
 
-/** errno of the call just made by this thread; any other native call may change it. */
+const NO_ERRNO = new Int32Array(1);
+let ownErrno: Int32Array | undefined;
+
+/**
+ * errno of this thread, at index 0, as libc keeps it: valid in the statement after a call, before anything else is called.
+ * Worker threads load this module anew, so each has its own.
+ */
+export function errnoCell(): Int32Array {
+  // ABI: int *__errno_location(void), of glibc and musl; the address stays the same as long as the thread lives.
+  ownErrno ??= new Int32Array(loadKoffi().view(link<[], number>('intptr_t __errno_location()')(), 4));
+  return ownErrno;
+}
+
+let failed = 0;
+
+/** errno of the latest call of a function of declare() in this thread that returned -1. */
 export function lastErrno(): number {
-  return loadKoffi().errno();
+  return failed;
 }
 
 /** `EIO` for 5 and −5; `E<number>` for one without a name here. */

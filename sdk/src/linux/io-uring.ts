@@ -3,7 +3,7 @@
 
 import { closeSync } from 'node:fs';
 import { errors } from '../errors.ts';
-import { declare, declareHot, LinuxError, lastErrno } from './call.ts';
+import { declare, declareHot, errnoCell, LinuxError, lastErrno } from './call.ts';
 import { type Mapping, mapAnonymous, mapFile } from './mapping.ts';
 import { ERRNO } from './raw-io.ts';
 import { syscallNumber } from './syscall-numbers.ts';
@@ -87,7 +87,10 @@ let enter = declareHot<
   [number: number, fd: number, submit: number, wait: number, flags: number, argument: number, size: number]
 >('long syscall(long number, long fd, long submit, long wait, long flags, intptr_t argument, long size)', (linked) => {
   enter = linked;
+  enterErrno = errnoCell();
 });
+/** Read in the statement after the call, see call.ts. */
+let enterErrno: Int32Array = new Int32Array(1);
 
 // ABI: int io_uring_register(unsigned int fd, unsigned int opcode, void *arg, unsigned int nr_args) through syscall(2);
 // io_uring_register(2). The argument is ours and read during the call.
@@ -268,11 +271,11 @@ export class IoUring implements Disposable {
       this.#argument[8] = Math.floor((timeoutUs - seconds * 1e6) * 1000);
     }
     const result = enter(this.#enterNumber, this.fd, count, waitFor, flags, argument, size);
+    const errno = enterErrno[0] as number;
     if (result >= 0) {
       this.inFlight += result;
       return result;
     }
-    const errno = lastErrno();
     // With a wait that fails, requests may have been taken all the same.
     this.inFlight += count - this.#prepared();
     return errno === ERRNO.ETIME ? 0 : -errno;

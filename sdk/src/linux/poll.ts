@@ -1,6 +1,6 @@
 // Waiting for descriptors: once in the event loop, or at once with poll(2).
 
-import { check, declareHot } from './call.ts';
+import { declareHot, errnoCell, LinuxError } from './call.ts';
 import { type Mapping, mapAnonymous } from './mapping.ts';
 import { watch } from './watch.ts';
 
@@ -78,6 +78,7 @@ export function pollFds(fds: readonly { readonly fd: number; readonly events: nu
     words[i * 2] = fd;
     words[i * 2 + 1] = events & 0xffff;
   }
-  check('poll', poll(address, count, timeoutMs));
+  const errno = errnoCell();
+  if (poll(address, count, timeoutMs) < 0) throw new LinuxError('poll', errno[0] as number);
   return Array.from({ length: count }, (_, i) => (words[i * 2 + 1] as number) >>> 16);
 }
