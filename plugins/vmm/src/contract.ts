@@ -123,6 +123,32 @@ export interface ConsoleChunk {
   readonly ended: boolean;
 }
 
+/** Both may be left out, to look only. */
+export interface BalloonRequest {
+  /** What the guest is to have from now on, its own kernel included; at most its memory. It takes its time. */
+  readonly targetMib?: number;
+  /** How often the guest is to tell what it has; 0: never. */
+  readonly statsSeconds?: number;
+}
+
+export interface BalloonState {
+  /** What the guest has now, MiB. */
+  readonly actualMib: number;
+  /** What it has told last; nothing of it can be relied on. `undefined`: nothing yet. */
+  readonly guest?: {
+    /** When; seconds since 1970. */
+    readonly at: number;
+    /** Less than `actualMib`: its kernel is not counted. */
+    readonly totalMib: number;
+    /** What programs could still get without swapping. */
+    readonly availableMib: number;
+    readonly freeMib: number;
+    /** Bytes and faults since its start. */
+    readonly swappedIn: number;
+    readonly majorFaults: number;
+  };
+}
+
 /**
  * A kind of machine. VMs are known by name; arguments and answers can be cloned, so that it can be in another process.
  * The native KVM machine offers the same.
@@ -148,6 +174,8 @@ export interface Machine {
   /** The back end of a device has come back, and this kind of machine may have to help. */
   reconnected(vm: string, id: string): Promise<void>;
   stats(vm: string): Promise<Readonly<Record<string, number>>>;
+  /** @throws VMM_ERR_BALLOON when there is none */
+  balloon(vm: string, request: BalloonRequest): Promise<BalloonState>;
   /** What is there from `from` on (default: all that is kept), waiting up to `waitMs` for the first byte. */
   readConsole(vm: string, request?: { readonly from?: number; readonly waitMs?: number }): Promise<ConsoleChunk>;
   /** @throws VMM_ERR_CONSOLE when the guest does not read */
@@ -206,6 +234,8 @@ export interface Vms {
   stop(vm: string, options?: { readonly force?: boolean }): Promise<MachineExit>;
   list(): Promise<readonly VmInfo[]>;
   inspect(vm: string): Promise<VmDetail>;
+  /** What a VM would run on whose description does not say. */
+  accelerator(): Promise<Accelerator>;
   pause(vm: string): Promise<void>;
   resume(vm: string): Promise<void>;
   /** Counters of the machine and of each device. */
@@ -230,6 +260,8 @@ export interface Vms {
   describeDevice(vm: string, id: string): Promise<Readonly<Record<string, unknown>>>;
   reloadDevice(vm: string, id: string): Promise<{ readonly ms: number }>;
   restartDevice(vm: string, id: string): Promise<void>;
+  /** Memory that is given back by the guest, or to it. @throws VMM_ERR_BALLOON when it has none */
+  balloon(vm: string, request?: BalloonRequest): Promise<BalloonState>;
   /** To the device's own code: `resize`, … */
   requestDevice(vm: string, id: string, method: string, params: unknown): Promise<unknown>;
 }

@@ -58,6 +58,11 @@ export const vmmErrorTable = {
     remedy: 'Its guest needs a driver for PCI hot-plug; else give the device at the start.',
     grpc: failedPrecondition,
   },
+  VMM_ERR_BALLOON: {
+    message: 'the memory of VM "{vm}" cannot change while it runs: it has no balloon',
+    remedy: 'Start it with one: balloon: true in its description, or runtime vm run --balloon.',
+    grpc: failedPrecondition,
+  },
   VMM_ERR_CONSOLE: {
     message: 'the console of VM "{vm}" takes no input: {why}',
     remedy: 'The guest does not read from it; wait, or look at what it does: runtime vm logs {vm}',

@@ -43,6 +43,7 @@ export function vmsAt(desk: VmDesk): Vms {
     stop: ask('stop'),
     list: ask('list'),
     inspect: ask('inspect'),
+    accelerator: ask('accelerator'),
     pause: ask('pause'),
     resume: ask('resume'),
     stats: ask('stats'),
@@ -55,6 +56,7 @@ export function vmsAt(desk: VmDesk): Vms {
     describeDevice: ask('describeDevice'),
     reloadDevice: ask('reloadDevice'),
     restartDevice: ask('restartDevice'),
+    balloon: ask('balloon'),
     requestDevice: ask('requestDevice'),
     traceDevice: ask('traceDevice'),
   };

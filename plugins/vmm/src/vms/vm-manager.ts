@@ -3,7 +3,10 @@
 import type { PluginContext, Requires, ServiceTokens } from '@runtime/sdk';
 import type { TraceBatch } from '@runtime/sdk/virtio';
 import {
+  type Accelerator,
   admitStart,
+  type BalloonRequest,
+  type BalloonState,
   beforeStart,
   type ConsoleChunk,
   type MachineExit,
@@ -132,6 +135,10 @@ export class VmManager implements Vms {
     return this.#vm(name).detail(this.#options.machine.pid(name));
   }
 
+  async accelerator(): Promise<Accelerator> {
+    return this.#options.accelerator('auto');
+  }
+
   async pause(name: string): Promise<void> {
     const vm = this.#vm(name);
     vm.expect(['running'], 'paused');
@@ -220,6 +227,11 @@ export class VmManager implements Vms {
     const vm = this.#live(name, 'changed');
     await vm.device(id).running.restart();
     await vm.recoveries.get(id);
+  }
+
+  async balloon(name: string, request: BalloonRequest = {}): Promise<BalloonState> {
+    this.#live(name, 'given or relieved of memory');
+    return this.#options.machine.balloon(name, request);
   }
 
   async requestDevice(name: string, id: string, method: string, params: unknown): Promise<unknown> {

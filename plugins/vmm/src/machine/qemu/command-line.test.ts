@@ -93,7 +93,7 @@ test('devices inherit their sockets; a network card has its own bound', () => {
       '-chardev socket,id=fs0-vhost,fd=8,server=on,wait=on',
       '-device vhost-user-fs-pci,id=fs0,addr=a,chardev=fs0-vhost,tag=home,num-request-queues=1,queue-size=256',
       '-netdev user,id=net1-net -device virtio-net-pci,id=net1,addr=b,disable-legacy=on,netdev=net1-net,mac=02:52:54:00:00:02',
-      '-device virtio-balloon-pci,id=balloon0,addr=c,disable-legacy=on,deflate-on-oom=on',
+      '-device virtio-balloon-pci,id=balloon0,addr=c,disable-legacy=on,deflate-on-oom=on,free-page-reporting=on',
       '-device virtio-keyboard-pci,id=keyboard0,addr=d',
     ].join(' '),
   );

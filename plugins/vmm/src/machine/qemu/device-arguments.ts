@@ -104,7 +104,14 @@ export function nativeDevice({ id, kind, slot, mac, guest }: NativeDevice): Devi
         },
       };
     case 'balloon':
-      return { before: [], device: { driver: 'virtio-balloon-pci', ...place, ...MODERN, 'deflate-on-oom': true } };
+      return {
+        before: [],
+        // Pages that the guest frees go back to the host at once, whatever size the balloon has.
+        device: {
+          ...{ driver: 'virtio-balloon-pci', ...place, ...MODERN },
+          ...{ 'deflate-on-oom': true, 'free-page-reporting': true },
+        },
+      };
     case 'keyboard':
     case 'tablet':
     case 'mouse':

@@ -3,7 +3,15 @@
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import type { Logger, ManagedProcess, ProcessSupervisor, SpawnRequest } from '@runtime/sdk';
 import { listenUnix } from '@runtime/sdk/linux';
-import type { ConsoleChunk, Machine, MachineDevice, MachineExit, MachineSpec } from '../../contract.ts';
+import type {
+  BalloonRequest,
+  BalloonState,
+  ConsoleChunk,
+  Machine,
+  MachineDevice,
+  MachineExit,
+  MachineSpec,
+} from '../../contract.ts';
 import { errors } from '../../errors.ts';
 import { qemuCommand } from './command-line.ts';
 import { findFirmware, findProgram } from './programs.ts';
@@ -118,6 +126,10 @@ export class QemuMachine implements Machine {
 
   async stats(vm: string): Promise<Readonly<Record<string, number>>> {
     return this.#vm(vm).stats();
+  }
+
+  async balloon(vm: string, request: BalloonRequest): Promise<BalloonState> {
+    return this.#vm(vm).balloon(request);
   }
 
   async readConsole(vm: string, request?: { readonly from?: number; readonly waitMs?: number }): Promise<ConsoleChunk> {

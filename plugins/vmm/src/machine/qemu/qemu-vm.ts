@@ -2,11 +2,19 @@
 
 import { join } from 'node:path';
 import { type ManagedProcess, sleep, systemClock } from '@runtime/sdk';
-import type { ConsoleChunk, MachineDevice, MachineExit, MachineSpec } from '../../contract.ts';
+import type {
+  BalloonRequest,
+  BalloonState,
+  ConsoleChunk,
+  MachineDevice,
+  MachineExit,
+  MachineSpec,
+} from '../../contract.ts';
 import { errors } from '../../errors.ts';
 import { ConsoleRelay } from '../console/console-relay.ts';
 import { bindsItself, chardevOf, NEEDS_REPLUG, vhostDevice } from './device-arguments.ts';
 import { ExitWitness } from './exit-reasons.ts';
+import { askBalloon } from './qemu-balloon.ts';
 import { machineStats } from './qemu-stats.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
 
@@ -156,6 +164,12 @@ export class QemuVm {
 
   async stats(): Promise<Readonly<Record<string, number>>> {
     return machineStats(this.#process?.pid);
+  }
+
+  async balloon(request: BalloonRequest): Promise<BalloonState> {
+    const { name: vm, natives } = this.spec;
+    const id = natives.find(({ kind }) => kind === 'balloon')?.id;
+    return askBalloon(this.#client, { vm, id }, request);
   }
 
   async readConsole(request?: { readonly from?: number; readonly waitMs?: number }): Promise<ConsoleChunk> {
