@@ -17,6 +17,12 @@ export const crostiniConfig = z.strictObject({
     .enum(['full', 'fast'])
     .default('full')
     .describe('Image of a VM that is started without --profile: full has what containers need.'),
+  verity: z
+    .enum(['auto', 'on', 'off'])
+    .default('auto')
+    .describe(
+      'Whether a guest compares each block of its image with its hash when it reads it (dm-verity). auto: with KVM; an emulated CPU takes seconds for it at each start.',
+    ),
   diskGib: z
     .int()
     .min(1)
@@ -33,6 +39,29 @@ export const crostiniConfig = z.strictObject({
     .describe(
       'Where org.chromium.VmConcierge is: auto (the bus of the session, when there is one), session, system, off, or an address.',
     ),
+  balloon: z
+    .strictObject({
+      policy: z
+        .enum(['auto', 'off'])
+        .default('auto')
+        .describe('auto: while this computer is short of memory, guests give back what they do not need.'),
+      minMib: z.int().min(64).max(1_048_576).default(256).describe('What a guest keeps in any case, MiB.'),
+    })
+    .prefault({})
+    .describe('Memory of VMs that run.'),
+  logs: z
+    .strictObject({
+      maxMib: z.int().min(1).max(16).default(2).describe('Size at which the file of a log is put aside, MiB.'),
+      files: z.int().min(1).max(10).default(4).describe('Files of the log of one VM; the oldest one goes.'),
+      vms: z
+        .int()
+        .min(1)
+        .max(10_000)
+        .default(100)
+        .describe('VMs of one owner whose logs are kept when they have ended.'),
+    })
+    .prefault({})
+    .describe('What VMs log, and write to their consoles: runtime logs.'),
   stop: z
     .strictObject({
       askSeconds: seconds.default(30).describe('How long a guest may take to answer that it shuts down.'),

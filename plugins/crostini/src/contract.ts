@@ -43,6 +43,8 @@ export interface TerminaVm {
   readonly cpus: number;
   /** ISO 8601. */
   readonly startedAt: string;
+  /** Its CPUs stand still, until it is resumed. */
+  readonly suspended?: true;
 }
 
 /** A file, or a block device, that a guest sees as a raw disk. */
@@ -70,6 +72,13 @@ export interface StartTermina {
   readonly timeoutMs?: number;
 }
 
+export interface SyncedTimes {
+  /** Guests that were told the time. */
+  readonly asked: number;
+  /** For each that did not take it, why. */
+  readonly failures: readonly string[];
+}
+
 /** Where the ports of a guest can be called. */
 export interface GuestEndpoint {
   readonly cid: number;
@@ -95,8 +104,12 @@ export interface Concierge {
   getVm(name: string, options?: { readonly owner?: string }): Promise<TerminaVm>;
   /** @throws CROSTINI_ERR_VM_NOT_FOUND, CROSTINI_ERR_VM_STATE */
   endpoint(name: string, options?: { readonly owner?: string }): Promise<GuestEndpoint>;
+  /** What is written lies on its disks then. One that is suspended already is no error. */
   suspendVm(name: string, options?: { readonly owner?: string }): Promise<void>;
+  /** Its clock is set. One that is not suspended is no error. */
   resumeVm(name: string, options?: { readonly owner?: string }): Promise<void>;
+  /** Sets the clocks of all that run. */
+  syncVmTimes(): Promise<SyncedTimes>;
 }
 
 /** Termina VMs: what `runtime start`, the D-Bus and other plugins start, look at and end them by. */
@@ -118,6 +131,24 @@ declare module '@runtime/core' {
       readonly owner: string;
       readonly cid: number;
       readonly reason: StopReason;
+    };
+    /** The memory of a VM changes: the guest gives it back, or gets it, in its own time. */
+    'termina:balloon': {
+      readonly vm: string;
+      readonly owner: string;
+      /** What it is to have, MiB. */
+      readonly targetMib: number;
+      /** What it has now. */
+      readonly actualMib: number;
+      readonly why: 'host-short' | 'host-has-room' | 'guest-short';
+    };
+    /** A program of the guest has crashed, or has ended and is to run always. What is told is the guest's word. */
+    'termina:crash': {
+      readonly vm: string;
+      readonly owner: string;
+      /** Its name, which can be shown as it is; at most 64 characters. */
+      readonly process: string;
+      readonly why: string;
     };
   }
 }

@@ -7,9 +7,13 @@ import { diskImages, vms, vsockConnect } from '@runtime/plugin-vmm/contract';
 import { definePlugin, defineState } from '@runtime/sdk';
 import { addChecks } from './checks.ts';
 import { addCommands } from './cli/index.ts';
+import { BalloonController } from './concierge/balloon-controller.ts';
+import { watchClock } from './concierge/clock-watch.ts';
 import { ConciergeManager } from './concierge/concierge-manager.ts';
-import { readConsoleLog } from './concierge/console-log.ts';
 import { closeDesk, newDesk, serve } from './concierge/desk.ts';
+import { newLogBoard } from './concierge/log-board.ts';
+import { LogKeeper } from './concierge/log-keeper.ts';
+import { LogStore } from './concierge/log-store.ts';
 import { DEFAULT_OWNER, vmKey } from './concierge/names.ts';
 import { makeSocketFolder, socketFolder } from './concierge/places.ts';
 import type { VmRecord } from './concierge/records.ts';
@@ -18,6 +22,7 @@ import { concierge } from './contract.ts';
 import { disks } from './contract-disks.ts';
 import { type DbusService, startDbus } from './dbus/index.ts';
 import { createDisks } from './disks/index.ts';
+import { checksImages } from './image/checking.ts';
 
 export default definePlugin({
   name: 'crostini',
@@ -41,6 +46,11 @@ export default definePlugin({
       images: ctx.services.diskImages,
       requestDevice: (vm, device, method, params) => ctx.services.vms.requestDevice(vm, device, method, params),
       running: async (owner, vm) => manager.runningDisk(owner, vm),
+      format: async (path, type) => {
+        if (type !== 'termina') return;
+        const { formatStateDisk } = await import('./image/state-disk.ts');
+        await formatStateDisk(path).catch((err: unknown) => ctx.log.warn({ err }, 'the guest is to format its disk'));
+      },
       events: {
         progress: ({ uuid, kind, owner, vm, percent }) =>
           ctx.events.emit('disk:progress', { uuid, kind, owner, vm, percent }),
@@ -49,14 +59,19 @@ export default definePlugin({
       },
       log: ctx.log,
     });
+    const logStore = new LogStore(join(diskFolder, 'logs'), config.logs);
+    const board = await ctx.keepers.keep('object', 'logs', newLogBoard);
+    const logs = new LogKeeper({ store: logStore, board, vms: ctx.services.vms, events: ctx.events });
+    const verity = () => checksImages(config.verity, ctx.services.vms);
     const manager: ConciergeManager = new ConciergeManager({
       context: ctx,
       vms: ctx.services.vms,
       config,
       socketFolder: folder,
+      logs,
       ensureImage: async (profile, onProgress) => {
         const { ensureTermina } = await import('./image/termina-image.ts');
-        return ensureTermina({ profile, onProgress });
+        return ensureTermina({ profile, onProgress, verity: await verity() });
       },
       statefulDisk: async ({ owner, name }, bytes) => {
         const { path, sparse } = await store.ensureStateful({ owner, vm: name, bytes });
@@ -64,15 +79,34 @@ export default definePlugin({
       },
     });
     ctx.hooks.tap(vsockConnect, ({ vm, port }) => manager.answer(vm, port));
+    const clock = watchClock({
+      onJump: async (ms) => {
+        const { asked, failures } = await manager.syncVmTimes();
+        ctx.log.info({ ms, asked, failures }, 'the time of this computer has jumped, and guests were told');
+      },
+    });
+    const balloons =
+      config.balloon.policy === 'off'
+        ? undefined
+        : new BalloonController({
+            list: () => manager.ballooned(),
+            balloon: (machine, request) => ctx.services.vms.balloon(machine, request),
+            minMib: config.balloon.minMib,
+            onChange: ({ name: vm, owner }, { targetMib, why }, actualMib) =>
+              ctx.events.emit('termina:balloon', { vm, owner, targetMib, actualMib, why }),
+          });
     ctx.provide(concierge, manager);
     ctx.provide(disks, store);
     let dbus: DbusService | undefined;
     addChecks(ctx.checks, config, {
       sockets: folder,
+      verity,
       dbus: () => dbus?.check() ?? { status: 'ok', found: 'only a runtime that stays is on the bus' },
     });
     const desk = await ctx.keepers.keep('object', 'desk', newDesk);
-    addCommands(ctx.commands, { manager, desk, disks: store, vms: ctx.services.vms, lastsOnlyHere: !persistent });
+    addCommands(ctx.commands, {
+      ...{ manager, desk, logs, disks: store, vms: ctx.services.vms, verity, lastsOnlyHere: !persistent },
+    });
     await manager.adoptAll(ctx.previous?.state.vms);
     serve(desk, manager);
     return {
@@ -80,19 +114,19 @@ export default definePlugin({
         if (!persistent) return;
         dbus = await startDbus({
           ...{ mode: config.dbus, concierge: manager, disks: store, events: ctx.events, log: ctx.log },
-          logs: async (name, owner) => {
-            const bytes = await readConsoleLog(ctx.services.vms, vmKey(name, owner));
-            return Buffer.from(bytes).toString('utf8');
-          },
+          logs: (name, owner) => logs.text(vmKey(name, owner)),
         });
       },
       snapshot: () => ({ vms: manager.records() }),
       async dispose(reason) {
+        clock[Symbol.dispose]();
+        balloons?.[Symbol.dispose]();
         await dbus?.[Symbol.asyncDispose]();
         if (reason === 'reload') serve(desk, undefined);
         else closeDesk(desk);
         if (reason === 'stop' && !persistent) await manager.stopAllVms('SERVICE_SHUTDOWN');
         await manager.release();
+        logStore[Symbol.dispose]();
         await store[Symbol.asyncDispose]();
         if (persistent || reason === 'reload') return;
         for (const path of [diskFolder, folder]) rmSync(path, { recursive: true, force: true });

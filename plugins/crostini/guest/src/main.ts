@@ -8,6 +8,7 @@ import { type KernelParameters, parseKernelParameters } from './maitred/cmdline.
 import { type Dial, reportFailure, tellReady } from './maitred/host.ts';
 import { finishMachine, initialiseMachine } from './maitred/init.ts';
 import { kernelLog, type Log } from './maitred/log.ts';
+import { type MachineLogs, machineLogs } from './maitred/log-sources.ts';
 import { Processes } from './maitred/processes.ts';
 import { startReaper } from './maitred/reaper.ts';
 import { maitredHandlers } from './maitred/service.ts';
@@ -61,8 +62,10 @@ function start(): void {
 
 function serve(log: Log, parameters: KernelParameters): void {
   const system = linuxSystem;
-  const processes = new Processes({ log, onFailure: (name) => reportFailure(dialHost, name) });
-  const shutDown = shutDownOnce(log, processes);
+  const logs = machineLogs(dialHost, log);
+  const onFailure = (name: string): void => reportFailure(dialHost, name);
+  const processes = new Processes({ log, onFailure, onOutput: logs.output });
+  const shutDown = shutDownOnce(log, processes, logs);
   const server = new RpcServer((e) => log('error', describe(e)));
   server.add(
     new Protobuf(vmGuestTable),
@@ -95,7 +98,10 @@ function serve(log: Log, parameters: KernelParameters): void {
     (line) => log('info', line),
   );
   log('info', 'serving');
-  void tellReady(dialHost, log).then(() => log('info', 'the host has been told'));
+  void tellReady(dialHost, log).then(() => {
+    log('info', 'the host has been told');
+    logs.start();
+  });
   setImmediate(() => {
     finishMachine(system, log);
     if (parameters.startupProcesses) void processes.startFrom('/etc/maitred');
@@ -103,13 +109,14 @@ function serve(log: Log, parameters: KernelParameters): void {
 }
 
 /** Ends everything, and then, when the host has had its answer, the machine. */
-function shutDownOnce(log: Log, processes: Processes): () => Promise<void> {
+function shutDownOnce(log: Log, processes: Processes, logs: MachineLogs): () => Promise<void> {
   let ending: Promise<void> | undefined;
   return () => {
     ending ??= (async () => {
       log('notice', 'the machine is being shut down');
       processes.stopRespawning();
       await endEverything(linuxSystem, log);
+      await logs.finish();
       setTimeout(() => linuxSystem.endMachine('power-off'), FAREWELL_MS);
     })();
     return ending;

@@ -1,8 +1,10 @@
+import type { Vms } from '@runtime/plugin-vmm/contract';
 import { definePlugin } from '@runtime/sdk';
 import { createTestRuntime, type RunCommandOptions } from '@runtime/sdk/testing';
 import { expect, test } from 'vitest';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
 import { newDesk, serve } from '../concierge/desk.ts';
+import type { LogKeeper } from '../concierge/log-keeper.ts';
 import type { TerminaVm } from '../contract.ts';
 import type { Disks } from '../contract-disks.ts';
 import { addCommands } from './index.ts';
@@ -45,19 +47,32 @@ async function run(command: string, options: RunCommandOptions, lastsOnlyHere = 
     },
     stopVm: async (name: string) => void done.push(`stop ${name}`),
     stopAllVms: async () => void done.push('stop all'),
-    listVms: async () => [vm],
+    listVms: async () => [vm, { ...vm, name: 'bar', suspended: true, profile: 'fast' }],
+    getVm: async () => vm,
+    suspendVm: async (name: string) => void done.push(`suspend ${name}`),
+    resumeVm: async (name: string) => void done.push(`resume ${name}`),
     untilGone: () => gone.promise,
   } as unknown as ConciergeManager;
   const disks = {
     list: async ({ vm }: { readonly vm: string }) => (vm === 'foo' ? [{ vm }] : []),
     destroy: async ({ vm }: { readonly vm: string }) => void done.push(`destroy ${vm}`),
   } as unknown as Disks;
+  const logs = {
+    has: (key: { readonly name: string }) => key.name === 'gone',
+    remove: ({ name }: { readonly name: string }) => void done.push(`remove logs of ${name}`),
+    crashes: async () => [{ time: 0, source: 'crash', priority: 'error', text: 'tremplin ended\u0007' }],
+  } as unknown as LogKeeper;
+  const vms = {
+    balloon: async () => ({ actualMib: 300 }),
+    inspect: async () => ({ accelerator: 'kvm', directory: '/run/foo', params: '' }),
+  } as unknown as Vms;
   const desk = newDesk();
   serve(desk, manager);
   const plugin = definePlugin({
     name: 'test-commands',
     version: '1.0.0',
-    setup: (ctx) => addCommands(ctx.commands, { manager, disks, desk, vms: {} as never, lastsOnlyHere }),
+    setup: (ctx) =>
+      addCommands(ctx.commands, { manager, disks, desk, logs, vms, verity: async () => false, lastsOnlyHere }),
   });
   await using runtime = await createTestRuntime({ plugins: [plugin] });
   return { ...(await runtime.run(command, options)), done };
@@ -79,17 +94,53 @@ test('stop takes names, or all', async () => {
 });
 
 test('list shows the VMs, or their names alone', async () => {
-  expect(await run('list', {})).toMatchObject({ data: [[{ name: 'foo', state: 'running', ipv4: '100.115.92.26' }]] });
-  expect(await run('list', { options: { quiet: true } })).toMatchObject({ out: ['foo'], data: [] });
+  expect(await run('list', {})).toMatchObject({
+    data: [
+      [
+        { name: 'bar', state: 'suspended' },
+        { name: 'foo', state: 'running', ipv4: '100.115.92.26', 'mem-mib': 300 },
+      ],
+    ],
+  });
+  expect(await run('list', { options: { quiet: true } })).toMatchObject({ out: ['bar', 'foo'], data: [] });
 });
 
 test('delete asks, unless told not to', async () => {
-  const all = ['stop foo', 'destroy foo'];
+  const all = ['stop foo', 'destroy foo', 'remove logs of foo'];
   expect(await run('delete', { args: ['foo'], input: 'n\n' })).toMatchObject({ code: 1, done: [] });
   expect(await run('delete', { args: ['foo'], input: '' })).toMatchObject({ code: 1, done: [] });
   expect(await run('delete', { args: ['foo'], input: 'yes\n' })).toMatchObject({ code: 0, done: all });
   expect(await run('delete', { args: ['foo'], options: { yes: true } })).toMatchObject({ code: 0, done: all });
-  await expect(run('delete', { args: ['bar'], options: { yes: true } })).rejects.toMatchObject({
+  const gone = ['stop gone', 'remove logs of gone'];
+  expect(await run('delete', { args: ['gone'], options: { yes: true } })).toMatchObject({ code: 0, done: gone });
+  await expect(run('delete', { args: ['never'], options: { yes: true } })).rejects.toMatchObject({
     code: 'CROSTINI_ERR_VM_NOT_FOUND',
   });
+});
+
+test('list shows those that are asked for', async () => {
+  const names = async (...filter: string[]) => (await run('list', { options: { quiet: true, filter } })).out;
+  expect(await names('state=running')).toEqual(['foo']);
+  expect(await names('state=suspended', 'state=running')).toEqual(['bar', 'foo']);
+  expect(await names('state=suspended', 'profile=full')).toEqual([]);
+  expect(await names('name=foo')).toEqual(['foo']);
+  for (const wrong of ['colour=red', 'state', '=x', '__proto__=x', 'constructor=x']) {
+    await expect(names(wrong)).rejects.toMatchObject({ code: 'CROSTINI_ERR_USAGE' });
+  }
+});
+
+test('info tells what memory a VM has now, and what crashed in it', async () => {
+  expect(await run('info', { args: ['foo'] })).toMatchObject({
+    data: [
+      {
+        ...{ name: 'foo', state: 'running', memoryMib: 512, memoryNowMib: 300, accelerator: 'kvm' },
+        crashes: [{ time: '1970-01-01T00:00:00.000Z', what: 'tremplin ended\\x07' }],
+      },
+    ],
+  });
+});
+
+test('VMs are suspended and resumed', async () => {
+  expect(await run('suspend', { args: ['foo', 'bar'] })).toMatchObject({ done: ['suspend foo', 'suspend bar'] });
+  expect(await run('resume', {})).toMatchObject({ done: ['resume termina'] });
 });

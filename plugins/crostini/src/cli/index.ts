@@ -4,14 +4,17 @@ import type { Vms } from '@runtime/plugin-vmm/contract';
 import type { CommandRegistry } from '@runtime/sdk';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
 import type { Desk } from '../concierge/desk.ts';
+import type { LogKeeper } from '../concierge/log-keeper.ts';
 import type { Disks } from '../contract-disks.ts';
 import { addDelete } from './delete.ts';
 import { addDisk } from './disk.ts';
 import { addInfo } from './info.ts';
 import { addList } from './list.ts';
 import { addLogs } from './logs.ts';
+import { addResume } from './resume.ts';
 import { addStart, startWithProgress } from './start.ts';
 import { addStop } from './stop.ts';
+import { addSuspend } from './suspend.ts';
 import { addTermina } from './termina.ts';
 import { addVsh } from './vsh-commands.ts';
 
@@ -19,7 +22,10 @@ export interface CommandParts {
   readonly manager: ConciergeManager;
   readonly disks: Disks;
   readonly vms: Vms;
+  readonly logs: LogKeeper;
   readonly desk: Desk;
+  /** Whether guests compare the blocks of their image with their hashes. */
+  readonly verity: () => Promise<boolean>;
   /** The runtime is that of one command, and VMs end with it. */
   readonly lastsOnlyHere: boolean;
 }
@@ -30,6 +36,8 @@ export const DEFAULT_VM = 'termina';
 export function addCommands(commands: CommandRegistry, parts: CommandParts): void {
   addStart(commands, parts);
   addStop(commands, parts);
+  addSuspend(commands, parts);
+  addResume(commands, parts);
   addList(commands, parts);
   addInfo(commands, parts);
   addLogs(commands, parts);
@@ -39,5 +47,5 @@ export function addCommands(commands: CommandRegistry, parts: CommandParts): voi
   addVsh(commands, parts?.manager as ConciergeManager, (request, io, signal) =>
     startWithProgress(parts.manager, request, io, signal),
   );
-  addTermina(commands);
+  addTermina(commands, () => parts.verity());
 }

@@ -1,7 +1,9 @@
 // `runtime info`
 
 import type { CommandRegistry } from '@runtime/sdk';
+import { escapeText } from '../concierge/log-records.ts';
 import { type CommandParts, DEFAULT_VM } from './index.ts';
+import { memoryOf, shownState, uptimeOf } from './list.ts';
 
 export function addInfo(commands: CommandRegistry, parts: CommandParts): void {
   commands.add(
@@ -12,9 +14,19 @@ export function addInfo(commands: CommandRegistry, parts: CommandParts): void {
     },
     async ({ args: [name = DEFAULT_VM], io }) => {
       const vm = await parts.manager.getVm(name);
+      const { suspended: _, ...facts } = vm;
       const machine = await parts.vms.inspect(vm.machine).catch(() => undefined);
       const { accelerator, directory, consoleLog, devices } = machine ?? {};
-      await io.data({ ...vm, accelerator, directory, consoleLog, devices });
+      const verity = machine && (machine.params.includes(' runtime.verity=') ? 'on' : 'off');
+      const memory = await memoryOf(parts.vms, vm);
+      const crashes = (await parts.logs.crashes(vm)).map(({ time, text }) => ({
+        time: new Date(time).toISOString(),
+        what: escapeText(text),
+      }));
+      const times = { uptimeS: uptimeOf(vm.startedAt, Date.now()) };
+      const now = { state: shownState(vm), ...times, memoryNowMib: memory?.actualMib ?? vm.memoryMib };
+      const guest = memory?.guest === undefined ? {} : { memoryFreeInGuestMib: memory.guest.availableMib };
+      await io.data({ ...facts, ...now, ...guest, accelerator, verity, directory, consoleLog, devices, crashes });
     },
   );
 }

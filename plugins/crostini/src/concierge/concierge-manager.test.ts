@@ -56,6 +56,7 @@ test('a VM starts in the order of ChromeOS, and stops when maitred is asked', as
       { path: '/disks/foo.img', format: 'raw' },
     ],
     vsock: { ports: [8888, 9001] },
+    balloon: true,
     net: [{ address: '100.115.92.26/30', gateway: '100.115.92.25', dns: '100.115.92.3' }],
   });
   // vm_tools: 100.115.92.26 is 442266468.

@@ -5,11 +5,22 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ipv4Subnet, type VmDescription, type VmInfo, type Vms } from '@runtime/plugin-vmm/contract';
 import type { PluginContext, Requires, ServiceTokens } from '@runtime/sdk';
 import type { CrostiniConfig } from '../config.ts';
-import type { Concierge, GuestEndpoint, ImageProfile, StartTermina, StopReason, TerminaVm } from '../contract.ts';
+import type {
+  Concierge,
+  GuestEndpoint,
+  ImageProfile,
+  StartTermina,
+  StopReason,
+  SyncedTimes,
+  TerminaVm,
+} from '../contract.ts';
 import type { RunningDisk } from '../disks/guest-filesystem.ts';
 import { errors } from '../errors.ts';
+import { damageOn } from '../image/checking.ts';
+import type { BalloonedVm } from './balloon-controller.ts';
 import { consoleTail } from './console-tail.ts';
 import { guestFilesystem } from './guest-filesystem.ts';
+import type { LogKeeper } from './log-keeper.ts';
 import {
   callMaitred,
   checkMaitred,
@@ -21,7 +32,7 @@ import {
 } from './maitred.ts';
 import { keyText, machineName, type VmKey, vmKey } from './names.ts';
 import { type GuestNetwork, networkOf, SUBNET_SIZE } from './network.ts';
-import { GUEST_PORTS, HOST_PORTS } from './ports.ts';
+import { GUEST_PORTS, HOST_PORTS, type HostPort } from './ports.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { listenForStartup } from './startup-listener.ts';
 import { type StartWatcher, TerminaEntry } from './vm.ts';
@@ -63,6 +74,8 @@ export interface ConciergeOptions {
   readonly ensureImage: (profile: ImageProfile, onProgress: (progress: ImageProgress) => void) => Promise<BootImage>;
   /** The disk that a VM keeps its state on; made when there is none. `undefined`: it has none. */
   readonly statefulDisk?: (key: VmKey, bytes: number) => Promise<StatefulDisk | undefined>;
+  /** Keeps what VMs log. */
+  readonly logs?: Pick<LogKeeper, 'watch' | 'ended'>;
 }
 
 export interface StartWishes {
@@ -95,6 +108,8 @@ export class ConciergeManager implements Concierge {
     this.#records = new VmRecords(options.context.state);
     const { events } = options.context;
     events.on('vm:created', ({ vm, cid }) => this.#machineMade(vm, cid));
+    events.on('vm:paused', ({ vm }) => this.#suspended(vm, true));
+    events.on('vm:resumed', ({ vm }) => this.#suspended(vm, false));
     for (const topic of ['vm:stopped', 'vm:crashed'] as const) {
       events.on(topic, async ({ vm, detail }) => this.#machineEnded(vm, detail));
     }
@@ -102,8 +117,9 @@ export class ConciergeManager implements Concierge {
 
   /** Of the hook `vm/vsock-connect`. */
   answer(machine: string, port: number): { readonly path: string } | undefined {
-    if (port !== HOST_PORTS.startup || this.#ofMachine(machine) === undefined) return undefined;
-    return { path: this.#socketPath(machine) };
+    const known = Object.values(HOST_PORTS).find((one) => one === port);
+    if (known === undefined || this.#ofMachine(machine) === undefined) return undefined;
+    return { path: this.#socketPath(machine, known) };
   }
 
   // Starting
@@ -203,7 +219,8 @@ export class ConciergeManager implements Concierge {
         : undefined;
     signal.throwIfAborted();
     entry.stage('starting the machine');
-    const info = await this.#vms.start(describe(entry, image, disk, request));
+    const balloon = config.balloon.policy !== 'off';
+    const info = await this.#vms.start({ ...describe(entry, image, disk, request), balloon });
     this.#deferEnd(entry);
     await this.#learn(entry, info);
     this.#machineMade(machine, info.cid);
@@ -213,17 +230,25 @@ export class ConciergeManager implements Concierge {
   }
 
   #deferEnd(entry: TerminaEntry): void {
+    const { watch } = entry;
+    entry.cleanup.defer(() => watch?.drain());
+    watch?.watchConsole();
     entry.cleanup.defer(async () => {
       if (await this.#isAlive(entry.machine)) await this.#vms.stop(entry.machine, { force: true });
     });
   }
 
   async #listen(entry: TerminaEntry): Promise<void> {
-    const listener = await listenForStartup(this.#socketPath(entry.machine), () => {
+    const { key, machine, cleanup } = entry;
+    const socketPath = (port: number): string => this.#socketPath(machine, port as HostPort);
+    const isEnding = (): boolean => entry.state === 'stopping';
+    entry.watch = await this.#options.logs?.watch({ key, machine, socketPath, isEnding });
+    if (entry.watch !== undefined) cleanup.use(entry.watch);
+    const listener = await listenForStartup(socketPath(HOST_PORTS.startup), () => {
       if (entry.state !== 'starting') entry.expectRunning('made ready');
       entry.ready.resolve();
     });
-    entry.listener = entry.cleanup.use(listener);
+    entry.listener = cleanup.use(listener);
   }
 
   async #untilReady(entry: TerminaEntry, timeoutMs: number): Promise<void> {
@@ -244,9 +269,11 @@ export class ConciergeManager implements Concierge {
     throw errors.CROSTINI_ERR_VM_SILENT({ details: { vm: name, seconds: timeoutMs / 1_000, console } });
   }
 
-  async #untilEnded({ key, machine, machineEnded }: TerminaEntry): Promise<never> {
+  async #untilEnded({ key, machine, machineEnded, image }: TerminaEntry): Promise<never> {
     const why = await machineEnded.promise;
     const console = await consoleTail(this.#vms, machine);
+    const damage = damageOn(console);
+    if (damage !== undefined) throw errors.CROSTINI_ERR_IMAGE_DAMAGED({ details: { image, why: damage } });
     throw errors.CROSTINI_ERR_VM_ENDED({ details: { vm: key.name, why, console } });
   }
 
@@ -306,6 +333,8 @@ export class ConciergeManager implements Concierge {
   async #descend(entry: TerminaEntry): Promise<void> {
     const { askSeconds, endSeconds } = this.#options.config.stop;
     const { machine, client, machineEnded } = entry;
+    // One that stands still hears nothing.
+    if (entry.suspended) await this.#vms.resume(machine).catch(() => {});
     const ended = machineEnded.promise.then(() => true);
     const asked = client?.call.Shutdown({}, { deadlineMs: askSeconds * 1_000 }).then(
       () => true,
@@ -321,14 +350,27 @@ export class ConciergeManager implements Concierge {
 
   async suspendVm(name: string, options: Owned = {}): Promise<void> {
     const entry = this.#running(name, options, 'suspended');
+    if (entry.suspended) return;
     if (entry.client !== undefined) await prepareToSuspend(entry.client);
     await this.#vms.pause(entry.machine);
+    entry.suspended = true;
   }
 
   async resumeVm(name: string, options: Owned = {}): Promise<void> {
     const entry = this.#running(name, options, 'resumed');
+    if (!entry.suspended) return;
     await this.#vms.resume(entry.machine);
+    entry.suspended = false;
     if (entry.client !== undefined) await setTime(entry.client);
+  }
+
+  async syncVmTimes(): Promise<SyncedTimes> {
+    const awake = [...this.#entries.values()].filter(({ state, suspended }) => state === 'running' && !suspended);
+    const results = await Promise.allSettled(awake.map(async ({ client }) => client && setTime(client)));
+    const failures = results.flatMap((result, at) =>
+      result.status === 'fulfilled' ? [] : [`${awake[at]?.key.name}: ${(result.reason as Error).message}`],
+    );
+    return { asked: awake.length, failures };
   }
 
   // Looking
@@ -343,7 +385,12 @@ export class ConciergeManager implements Concierge {
   }
 
   async endpoint(name: string, options: Owned = {}): Promise<GuestEndpoint> {
-    const { cid, directory } = this.#running(name, options, 'called');
+    const { cid, directory, suspended } = this.#running(name, options, 'called');
+    if (suspended) {
+      throw errors.CROSTINI_ERR_VM_STATE({
+        details: { vm: name, state: 'suspended', verb: 'called before it is resumed' },
+      });
+    }
     return { cid, directory };
   }
 
@@ -353,6 +400,16 @@ export class ConciergeManager implements Concierge {
     if (entry === undefined || entry.profile !== 'full') return undefined;
     const { machine, client } = entry;
     return { machine, device: STATEFUL_ID, filesystem: guestFilesystem(() => client) };
+  }
+
+  /** Those whose memory may change while they run. */
+  ballooned(): readonly BalloonedVm[] {
+    return [...this.#entries.values()]
+      .filter(({ state, suspended }) => state === 'running' && !suspended)
+      .map(({ key, cid, machine, memoryMib }) => ({
+        ...key,
+        ...{ key: `${keyText(key)} ${cid}`, machine, maxMib: memoryMib },
+      }));
   }
 
   /** True when everything of it is given back; false when somebody else looks after it now, who is to be asked. */
@@ -411,7 +468,8 @@ export class ConciergeManager implements Concierge {
     entry.cleanup.defer(() => this.#records.remove(key));
     this.#deferEnd(entry);
     this.#entries.set(keyText(key), entry);
-    if (info.state !== 'paused') void this.#greet(entry);
+    entry.suspended = info.state === 'paused';
+    if (!entry.suspended) void this.#greet(entry);
   }
 
   /** One that has hung meanwhile can still be stopped; that is the user's to say. */
@@ -438,9 +496,10 @@ export class ConciergeManager implements Concierge {
     await Promise.all(starting.map((entry) => this.#stop(entry, 'SERVICE_SHUTDOWN')));
     this.#released = true;
     this.#letGo.resolve();
-    for (const { client, listener } of this.#entries.values()) {
+    for (const { client, listener, watch } of this.#entries.values()) {
       client?.[Symbol.dispose]();
       listener?.[Symbol.dispose]();
+      watch?.[Symbol.dispose]();
     }
     this.#entries.clear();
   }
@@ -453,6 +512,11 @@ export class ConciergeManager implements Concierge {
     entry.cid = cid ?? 0;
     entry.announced = true;
     this.#tell('termina:starting', entry);
+  }
+
+  #suspended(machine: string, suspended: boolean): void {
+    const entry = this.#ofMachine(machine);
+    if (entry !== undefined) entry.suspended = suspended;
   }
 
   async #machineEnded(machine: string, detail: string): Promise<void> {
@@ -474,6 +538,7 @@ export class ConciergeManager implements Concierge {
       this.#context.log.warn({ err, vm: key.name }, `not everything of VM ${key.name} was undone`);
     }
     this.#entries.delete(keyText(key));
+    this.#options.logs?.ended(key);
     if (entry.announced) {
       const { cid, stopReason: reason } = entry;
       this.#context.events.emit('termina:stopped', { vm: key.name, owner: key.owner, cid, reason });
@@ -520,8 +585,8 @@ export class ConciergeManager implements Concierge {
     return this.#entries.values().find((entry) => entry.machine === machine);
   }
 
-  #socketPath(machine: string): string {
-    return join(this.#options.socketFolder, `${machine}.${HOST_PORTS.startup}`);
+  #socketPath(machine: string, port: HostPort): string {
+    return join(this.#options.socketFolder, `${machine}.${port}`);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import type { ImageProfile, StopReason, TerminaState, TerminaVm } from '../contract.ts';
 import { errors } from '../errors.ts';
+import type { LogWatch } from './log-keeper.ts';
 import type { MaitredClient } from './maitred.ts';
 import type { VmKey } from './names.ts';
 import type { GuestNetwork } from './network.ts';
@@ -43,8 +44,12 @@ export class TerminaEntry {
   network: GuestNetwork | undefined;
   /** Of its port 7777 of the host. */
   listener: Disposable | undefined;
+  /** Of what it logs. */
+  watch: LogWatch | undefined;
   /** Its machine has. */
   ended = false;
+  /** Its CPUs stand still. */
+  suspended = false;
   directory = '';
   client: MaitredClient | undefined;
   /** `termina:starting` was told. */
@@ -79,6 +84,21 @@ export class TerminaEntry {
   info(): TerminaVm {
     const { key, machine, state, profile, image, cid, pid, memoryMib, cpus, startedAt } = this;
     const ipv4 = this.network?.address;
-    return { ...key, machine, state, type: 'termina', profile, image, cid, pid, ipv4, memoryMib, cpus, startedAt };
+    const suspended = this.suspended ? { suspended: true as const } : {};
+    return {
+      ...suspended,
+      ...key,
+      machine,
+      state,
+      type: 'termina',
+      profile,
+      image,
+      cid,
+      pid,
+      ipv4,
+      memoryMib,
+      cpus,
+      startedAt,
+    };
   }
 }

@@ -2,21 +2,25 @@
 
 import { Protobuf } from '@runtime/sdk/protobuf';
 import { conciergeTable } from './concierge.ts';
+import { vmCrashTable } from './vm-crash.ts';
 import { vmGuestTable } from './vm-guest.ts';
 import { vmHostTable } from './vm-host.ts';
 import { vshTable } from './vsh.ts';
 
 /** Between a guest and its host: maitred, the listeners of the host, and vsh. */
 interface GuestTable {
-  readonly messages: typeof vmGuestTable.messages & typeof vmHostTable.messages & typeof vshTable.messages;
+  readonly messages: typeof vmGuestTable.messages &
+    typeof vmHostTable.messages &
+    typeof vmCrashTable.messages &
+    typeof vshTable.messages;
   readonly enums: typeof vmGuestTable.enums & typeof vmHostTable.enums & typeof vshTable.enums;
-  readonly services: typeof vmGuestTable.services & typeof vmHostTable.services;
+  readonly services: typeof vmGuestTable.services & typeof vmHostTable.services & typeof vmCrashTable.services;
 }
 
 export const guestWire: Protobuf<GuestTable> = /* @__PURE__ */ new Protobuf({
-  messages: { ...vmGuestTable.messages, ...vmHostTable.messages, ...vshTable.messages },
+  messages: { ...vmGuestTable.messages, ...vmHostTable.messages, ...vmCrashTable.messages, ...vshTable.messages },
   enums: { ...vmGuestTable.enums, ...vmHostTable.enums, ...vshTable.enums },
-  services: { ...vmGuestTable.services, ...vmHostTable.services },
+  services: { ...vmGuestTable.services, ...vmHostTable.services, ...vmCrashTable.services },
 });
 
 /** On the D-Bus. It has no effect but this: guests leave it out. */

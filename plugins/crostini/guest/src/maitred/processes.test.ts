@@ -75,3 +75,16 @@ test('start-up files are started by name, and one that is wrong stops no other',
   expect(lines.filter((line) => line.startsWith('error'))).toHaveLength(2);
   await processes.startFrom(join(folder, 'nothing'));
 });
+
+test('what a program writes that nobody waits for is told line by line', async () => {
+  const told: string[] = [];
+  processes = new Processes({
+    ...{ log: () => {}, onFailure: () => {} },
+    onOutput: (name, line) => void told.push(`${name}: ${line}`),
+  });
+  await launch('argv: ["/bin/sh", "-c", "echo one; echo; echo two >&2; printf three"]');
+  await vi.waitFor(() => expect(told.toSorted()).toEqual(['sh: one', 'sh: three', 'sh: two']));
+  await launch('argv: ["sh", "-c", "head -c 1000000 /dev/zero | tr \'\\\\0\' x; echo; echo end"]');
+  await vi.waitFor(() => expect(told.at(-1)).toBe('sh: end'));
+  for (const line of told) expect(line.length).toBeLessThan(80_000);
+});

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { basename, join } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { Log } from './log.ts';
 import { invalid } from './refusal.ts';
 import { OUTPUT_MAX } from './system.ts';
@@ -19,6 +20,8 @@ export interface ProcessesOptions {
   readonly log: Log;
   /** One that is started again whenever it ends has ended. */
   readonly onFailure: (name: string) => void;
+  /** What a program has written that nobody waits for, line by line. */
+  readonly onOutput?: (name: string, line: string) => void;
   readonly console?: string;
 }
 
@@ -77,14 +80,19 @@ export class Processes {
   #spawn({ argv, env, use_console: useConsole, wait_for_exit: wait }: LaunchRequest): ChildProcess {
     const [file = '', ...args] = argv;
     const terminal = useConsole ? openSync(this.#options.console ?? '/dev/console', 'r+') : undefined;
-    const output = wait ? 'pipe' : 'ignore';
+    const { onOutput } = this.#options;
+    const output = wait || onOutput !== undefined ? 'pipe' : 'ignore';
     try {
-      return spawn(file, args, {
+      const child = spawn(file, args, {
         env: { PATH: DEFAULT_PATH, ...Object.fromEntries(env) },
         // A session of its own: what is meant for others does not reach it.
         detached: true,
         stdio: terminal === undefined ? ['ignore', output, output] : [terminal, terminal, terminal],
       });
+      if (!wait && onOutput !== undefined) {
+        for (const stream of [child.stdout, child.stderr]) tellLines(stream, (line) => onOutput(basename(file), line));
+      }
+      return child;
     } finally {
       if (terminal !== undefined) closeSync(terminal);
     }
@@ -119,6 +127,25 @@ export class Processes {
     }
     return () => output;
   }
+}
+
+/** Letters of a line that is not ended. */
+const LINE_MAX = 4096;
+
+function tellLines(stream: Readable | null, tell: (line: string) => void): void {
+  let rest = '';
+  stream?.setEncoding('utf8').on('data', (text: string) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) if (line.trim() !== '') tell(line);
+    if (rest.length <= LINE_MAX) return;
+    tell(rest);
+    rest = '';
+  });
+  stream?.on('error', () => {});
+  stream?.on('end', () => {
+    if (rest !== '') tell(rest);
+  });
 }
 
 function whenStarted(child: ChildProcess): Promise<boolean> {
