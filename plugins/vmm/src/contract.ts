@@ -138,7 +138,7 @@ export interface BalloonState {
   readonly guest?: {
     /** When; seconds since 1970. */
     readonly at: number;
-    /** Less than `actualMib`: its kernel is not counted. */
+    /** Less than its memory: its kernel is not counted, but what is in the balloon is. */
     readonly totalMib: number;
     /** What programs could still get without swapping. */
     readonly availableMib: number;
