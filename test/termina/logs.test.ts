@@ -16,6 +16,11 @@ import { lacking } from '../vm/lab.ts';
 const missing = lacking();
 const MIN = 60_000;
 
+/** A program of two instructions: xor %eax,%eax; mov %eax,(%rax). */
+const CRASHING =
+  'f0VMRgIBAQAAAAAAAAAAAAIAPgABAAAAeABAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAAAAEAAOAABAAAAAAAAAAEAAAAFAAAAAAAAAAAAAAAAAEAAAAAAAAAA' +
+  'QAAAAAAAfAAAAAAAAAB8AAAAAAAAAAAQAAAAAAAAMcCJAA==';
+
 describe.skipIf(missing !== undefined)(`logs${missing === undefined ? '' : ` (lacking: ${missing})`}`, () => {
   let folder: string;
   let runtime: TestRuntime;
@@ -61,7 +66,9 @@ describe.skipIf(missing !== undefined)(`logs${missing === undefined ? '' : ` (la
       await vi.waitFor(async () => expect(await logs({ source: ['kernel'] })).toContain('Linux version'), {
         ...{ timeout: MIN, interval: 500 },
       });
-      expect(await logs({ source: ['user'] })).toContain('maitred: serving');
+      await vi.waitFor(async () => expect(await logs({ source: ['user'] })).toContain('maitred: serving'), {
+        ...{ timeout: MIN, interval: 500 },
+      });
 
       using maitred = callMaitred(directory);
       const script = 'echo from a program; echo "and its \u001b[31merrors" >&2; sleep 1';
@@ -71,6 +78,11 @@ describe.skipIf(missing !== undefined)(`logs${missing === undefined ? '' : ` (la
       });
       await vi.waitFor(() => expect(heard.events.length).toBeGreaterThan(0), { timeout: MIN, interval: 500 });
       expect(heard.events[0]?.data).toMatchObject({ vm: 'foo', process: 'sh' });
+
+      await inGuest(`echo ${CRASHING} | base64 -d > /run/bad; chmod +x /run/bad; /run/bad`);
+      await vi.waitFor(async () => expect(await logs({ source: ['crash'] })).toContain('bad crashed (pid'), {
+        ...{ timeout: MIN, interval: 500 },
+      });
 
       await runtime[Symbol.asyncDispose]();
       await open();
@@ -84,7 +96,9 @@ describe.skipIf(missing !== undefined)(`logs${missing === undefined ? '' : ` (la
       const following = runtime.run('logs', { args: ['foo'], options: { follow: true, lines: 1 } });
       await inGuest('echo "<3>the last one" > /dev/kmsg; sleep 2');
       await termina.stopVm('foo');
-      expect((await following).out.join('\n')).toContain('the last one');
+      const followed = (await following).out.join('\n');
+      expect(followed).toContain('the last one');
+      expect(followed).toContain('maitred: the machine is being shut down');
       expect(await logs({ lines: 3 })).toMatch(/^(\S+ +\S+ +.*\n?){3}$/);
       await runtime.run('delete', { args: ['foo'], options: { yes: true } });
       await expect(logs()).rejects.toMatchObject({ code: 'CROSTINI_ERR_VM_NOT_FOUND' });

@@ -38,6 +38,11 @@ export function stamped({ microseconds, text }: KernelRecord): string {
   return `[${String(seconds).padStart(5)}.${String(microseconds % 1_000_000).padStart(6, '0')}] ${text}`;
 }
 
+export interface KernelLogReader extends Disposable {
+  /** Reads what there is now, without waiting to be told of it. */
+  readNow(): void;
+}
+
 /**
  * @param file /dev/kmsg; nothing is told when it cannot be read
  * @param onMissed how many the kernel has overwritten before they were read
@@ -46,11 +51,11 @@ export function readKernelLog(
   file: string,
   onRecord: (record: KernelRecord) => void,
   onMissed: (count: number) => void,
-): Disposable {
+): KernelLogReader {
   const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
   const buffer = Buffer.alloc(MAX_RECORD);
   let next: number | undefined;
-  const watching = watch(fd, { readable: true }, () => {
+  const read = (): void => {
     for (let i = 0; i < BATCH; i++) {
       let length: number;
       try {
@@ -67,8 +72,10 @@ export function readKernelLog(
       next = record.sequence + 1;
       onRecord(record);
     }
-  });
+  };
+  const watching = watch(fd, { readable: true }, read);
   return {
+    readNow: read,
     [Symbol.dispose]() {
       watching[Symbol.dispose]();
       closeSync(fd);

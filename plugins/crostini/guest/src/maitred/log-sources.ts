@@ -3,7 +3,7 @@
 import { type CrashSign, crashIn } from './crash-signs.ts';
 import { type Dial, reportCrash, sendLogs } from './host.ts';
 import type { Log } from './log.ts';
-import { type KernelRecord, readKernelLog, stamped } from './log-kmsg.ts';
+import { type KernelLogReader, type KernelRecord, readKernelLog, stamped } from './log-kmsg.ts';
 import { LogQueue } from './log-queue.ts';
 import { LogShipper } from './log-shipper.ts';
 
@@ -26,11 +26,12 @@ export interface MachineLogs {
 
 export function machineLogs(dial: Dial, log: Log): MachineLogs {
   const queue = new LogQueue();
+  let reader: KernelLogReader | undefined;
   let shipper: LogShipper | undefined;
   const begin = (): void => {
     try {
       const onCrash = limited((sign) => reportCrash(dial, sign));
-      readKernelLog(
+      reader = readKernelLog(
         '/dev/kmsg',
         (record) => take(queue, record, onCrash),
         (count) => queue.miss(count),
@@ -44,6 +45,7 @@ export function machineLogs(dial: Dial, log: Log): MachineLogs {
     output: (name, text) => queue.push({ kind: 'user', severity: 6, time: Date.now(), text: `${name}: ${text}` }),
     start: () => void setTimeout(begin, FIRST_MS),
     finish: async () => {
+      reader?.readNow();
       const late = new Promise<void>((resolve) => setTimeout(resolve, FAREWELL_MS));
       await Promise.race([shipper?.flush(), late]);
     },
