@@ -69,6 +69,10 @@ class FakeConcierge implements Partial<Concierge> {
     this.asked.push({ suspend: name });
   }
 
+  async syncVmTimes() {
+    return { asked: 2, failures: ['foo: it hangs'] };
+  }
+
   async resumeVm(): Promise<void> {
     throw errors.CROSTINI_ERR_VM_STATE({ details: { vm: 'x', state: 'running', verb: 'resumed' } });
   }
@@ -184,6 +188,8 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     expect(await call('GetVmLogs', startRequest)).toEqual({ log: 'console of termina' });
     expect(await call('SuspendVm', startRequest)).toMatchObject({ success: true });
     expect(await call('ResumeVm', startRequest)).toMatchObject({ success: false });
+    const times = { requests: 2, failures: 1, failure_reason: ['foo: it hangs'] };
+    expect(await call('SyncVmTimes')).toEqual(times);
     expect(await call('StopVm', startRequest)).toMatchObject({ success: true });
     expect(concierge.asked.at(-1)).toEqual({ stop: 'termina', owner: OWNER, reason: 'STOP_VM_REQUESTED' });
     expect(await call('StopVm', startRequest)).toMatchObject({ success: true });

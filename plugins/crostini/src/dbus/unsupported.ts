@@ -34,6 +34,5 @@ export const UNSUPPORTED = {
   StartArcVm: NO_ARC,
   StartPluginVm: NO_PLUGIN_VM,
   SwapVm: NO_ARC,
-  SyncVmTimes: 'guests are told the time when they start and when they are resumed; there is nothing to ask for',
 } as const;
 export type UnsupportedName = keyof typeof UNSUPPORTED;

@@ -34,6 +34,7 @@ type VmMethods = Pick<
   | 'GetDnsSettings'
   | 'ListUsbDevices'
   | 'SetCrostiniVmType'
+  | 'SyncVmTimes'
 >;
 
 type SuccessFailure = Response<'SuccessFailureResponse'>;
@@ -113,6 +114,10 @@ export function vmMethods(deps: VmDependencies, userOf: (sender: string) => Prom
       // The end of it, as that tells what happened last, in whole letters.
       const bytes = Buffer.from(log).subarray(-LOG_MAX);
       return { log: bytes.toString().replace(/^\ufffd+/, '') };
+    },
+    async SyncVmTimes() {
+      const { asked, failures } = await concierge.syncVmTimes();
+      return { requests: asked, failures: failures.length, failure_reason: [...failures] };
     },
     GetVmLaunchAllowed: async () => ({ allowed: true }),
     GetDnsSettings: async () => dnsSettings(),
