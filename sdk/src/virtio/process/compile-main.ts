@@ -3,16 +3,15 @@
 
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { extname, isAbsolute, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { InlineConfig, Plugin } from 'vite';
+import type { Plugin } from 'vite';
+import { compileProgram, nativeKoffi } from '../../compile/index.ts';
 import { type CompileJob, ENTRY, type HostRecord, RECORD } from './compiled-host.ts';
 
 const PROGRAM = '\0device-program';
 /** `.ts` when the sdk runs from its sources. */
 const EXTENSION = extname(import.meta.filename);
-const CONDITIONS = ['node', 'module-sync', ...(EXTENSION === '.ts' ? ['@runtime/source'] : [])];
 const HOST = join(import.meta.dirname, `host-program${EXTENSION}`);
 /** Loads modules as they are in the files, and so stays among them. */
 const MODULE_LOADER = pathToFileURL(join(import.meta.dirname, `device-module${EXTENSION}`)).href;
@@ -21,20 +20,16 @@ const STAMP_LENGTH = 16;
 /** Placeholder of that name in the program itself. */
 const STAMP = '__RUNTIME_HOST_STAMP__';
 
-/** koffi spends 5 ms on finding its native half, which is all that we use of it. */
 const NATIVE = nativeKoffi();
 
-const vite = await import('vite');
 for (const job of JSON.parse(process.argv[2] ?? '[]') as readonly CompileJob[]) await compile(job);
 
 async function compile({ file, folder }: CompileJob): Promise<void> {
   const startedAt = Date.now();
   const inputs = new Set<string>();
-  const output = await vite.build(config(file, inputs));
-  const chunks = [output].flat().flatMap((one) => ('output' in one ? one.output : []));
-  const files = chunks.flatMap((chunk) =>
-    chunk.type === 'chunk' ? [[chunk.fileName, ascii(chunk.code)] as const] : [],
-  );
+  const names = { entry: ENTRY, chunk: '[name].cjs' };
+  const output = await compileProgram({ input: PROGRAM, plugin: programPlugin(file, inputs), names });
+  const files = output.map(({ name, code }) => [name, code] as const);
   const record = describe([...inputs], startedAt);
   // It was changed meanwhile, and who knows which of the two was read.
   if (record === undefined) return;
@@ -73,34 +68,6 @@ function describe(paths: readonly string[], startedAt: number): HostRecord['inpu
   return inputs.some(({ mtimeMs }) => mtimeMs >= startedAt) ? undefined : inputs;
 }
 
-function config(file: string, inputs: Set<string>): InlineConfig {
-  return {
-    configFile: false,
-    envDir: false,
-    publicDir: false,
-    logLevel: 'silent',
-    root: import.meta.dirname,
-    ssr: { noExternal: true, target: 'node', resolve: { conditions: CONDITIONS } },
-    build: {
-      ssr: true,
-      write: false,
-      target: 'esnext',
-      // Names stay, for those who read a stack.
-      minify: false,
-      rolldownOptions: {
-        input: PROGRAM,
-        output: {
-          format: 'cjs',
-          entryFileNames: ENTRY,
-          chunkFileNames: '[name].cjs',
-          minify: { mangle: false, compress: true, codegen: { removeWhitespace: true } },
-        },
-      },
-    },
-    plugins: [programPlugin(file, inputs)],
-  };
-}
-
 function programPlugin(file: string, inputs: Set<string>): Plugin {
   const text = JSON.stringify;
   return {
@@ -131,15 +98,4 @@ function programPlugin(file: string, inputs: Set<string>): Plugin {
         .replaceAll("('koffi')", `(${text(NATIVE ?? 'koffi')})`);
     },
   };
-}
-
-function nativeKoffi(): string | undefined {
-  const require = createRequire(import.meta.url);
-  require('koffi');
-  return Object.keys(require.cache).find((file) => file.endsWith('.node'));
-}
-
-/** V8 keeps a text of Latin-1 in half the memory, and one that is ASCII is that in UTF-8, too. */
-function ascii(code: string): string {
-  return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
