@@ -1,6 +1,7 @@
 // Makes a disk of a file that anybody may have made.
 
 import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { DiskImages } from '@runtime/plugin-vmm/contract';
 import type { TerminaType } from '../contract.ts';
 import type { ImportFormat } from '../contract-disks.ts';
@@ -34,7 +35,7 @@ export async function runImport(request: ImportRequest, places: Places, control:
   try {
     const path = store.build(place);
     let told: TerminaType | 'unknown' | undefined;
-    if (format === 'zstd') told = await importZstd(path, source, maxBytes, control);
+    if (format === 'zstd') told = await unpack(path, request, control);
     else {
       const from = { path: `/proc/self/fd/${source.fd}`, format, maxSize: maxBytes, backing: false } as const;
       await convert(images, { from, to: { path, format: 'raw' } }, control);
@@ -48,15 +49,16 @@ export async function runImport(request: ImportRequest, places: Places, control:
   }
 }
 
-async function importZstd(
+/** ChromeOS' container, or the zip file that it was before. */
+async function unpack(
   path: string,
-  source: ImportRequest['source'],
-  maxBytes: number,
+  { source, place, maxBytes }: ImportRequest,
   { signal, progress }: JobControl,
 ): Promise<TerminaType | 'unknown' | undefined> {
   const target = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
   try {
-    const task = { kind: 'import', source: source.fd, size: source.size, target, maxBytes } as const;
+    const name = basename(place.image);
+    const task = { kind: 'import', source: source.fd, size: source.size, target, name, maxBytes } as const;
     return (await runTask(task, progress, signal)).type;
   } finally {
     closeSync(target);

@@ -22,6 +22,8 @@ export interface ImportTask {
   /** Bytes of the source, when they are known. */
   readonly size: number | undefined;
   readonly target: number;
+  /** What the disk is called in a zip file. */
+  readonly name: string;
   /** Bytes. */
   readonly maxBytes: number;
 }

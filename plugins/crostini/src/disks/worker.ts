@@ -10,6 +10,8 @@ import { duplicate, FALLOC_KEEP_SIZE, isLinuxError, LinuxError, rawFallocate } f
 import { errors } from '../errors.ts';
 import { fileError } from './files.ts';
 import type { AllocateTask, DigestTask, DiskTask, ExportTask, ImportTask, TaskMessage } from './worker-tasks.ts';
+import { ZIP_MAGIC } from './zip/directory.ts';
+import { importZip } from './zip/import.ts';
 import { exportZstd } from './zstd/export.ts';
 import { type Imported, importZstd } from './zstd/import.ts';
 
@@ -75,17 +77,33 @@ function* fileChunks(fd: number): Generator<Uint8Array> {
   }
 }
 
-async function runImport({ source, size, target, maxBytes }: ImportTask): Promise<Imported> {
+async function runImport(task: ImportTask): Promise<Imported> {
+  const { source, size = 0, target, name, maxBytes } = task;
+  const imported = isZip(source)
+    ? {
+        bytes: await importZip(source, target, { name, maxBytes, progress: (done) => progress(done, size) }),
+        type: undefined,
+      }
+    : await runImportZstd(task);
+  fsyncSync(target);
+  return imported;
+}
+
+/** It is read from its end, and so has to be a file. */
+function isZip(fd: number): boolean {
+  const magic = Buffer.alloc(ZIP_MAGIC.length);
+  return fstatSync(fd).isFile() && readSync(fd, magic, 0, magic.length, 0) === magic.length && magic.equals(ZIP_MAGIC);
+}
+
+async function runImportZstd({ source, size, target, maxBytes }: ImportTask): Promise<Imported> {
   // A thread that waits for a pipe in the kernel could not be ended.
   const stream = fstatSync(source).isFile()
     ? Readable.from(fileChunks(source))
     : new Socket({ fd: duplicate(source), readable: true, writable: false });
-  const imported = await importZstd(stream, target, {
+  return importZstd(stream, target, {
     maxBytes,
     progress: (done) => size !== undefined && progress(done, size),
   });
-  fsyncSync(target);
-  return imported;
 }
 
 function runAllocate({ disk, offset, length }: AllocateTask): undefined {
