@@ -1,6 +1,7 @@
 // The disk of a VM that runs: made, written to, made larger and smaller under its guest, copied, and started from again.
 
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -16,6 +17,7 @@ import { lacking } from '../vm/lab.ts';
 const missing = lacking();
 const MIN = 60_000;
 const GIB = 2 ** 30;
+const BTRFS_SUPERBLOCK = { at: 64 * 1024, bytes: 4096 };
 
 describe.skipIf(missing !== undefined)(`Disks${missing === undefined ? '' : ` (lacking: ${missing})`}`, () => {
   let folder: string;
@@ -97,4 +99,25 @@ describe.skipIf(missing !== undefined)(`Disks${missing === undefined ? '' : ` (l
     },
     10 * MIN,
   );
+
+  test('are made with a file system of their own, which takes little', async () => {
+    const superblocks = ['x', 'y'].map(async (vm) => {
+      const { path } = await disks.create({ vm, bytes: 8 * GIB, allocation: 'sparse' });
+      expect(statSync(path).blocks * 512).toBeLessThan(8 * 2 ** 20);
+      const file = await open(path);
+      const { buffer } = await file.read(
+        Buffer.alloc(BTRFS_SUPERBLOCK.bytes),
+        0,
+        BTRFS_SUPERBLOCK.bytes,
+        BTRFS_SUPERBLOCK.at,
+      );
+      await file.close();
+      return buffer;
+    });
+    const [x, y] = (await Promise.all(superblocks)) as [Buffer, Buffer];
+    // struct btrfs_super_block of the kernel: fsid, magic, total_bytes.
+    expect(x.toString('latin1', 64, 72)).toBe('_BHRfS_M');
+    expect(x.readBigUInt64LE(112)).toBe(BigInt(8 * GIB));
+    expect(x.subarray(32, 48).equals(y.subarray(32, 48))).toBe(false);
+  });
 });

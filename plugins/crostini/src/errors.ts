@@ -189,7 +189,8 @@ export const crostiniErrorTable = {
   },
   CROSTINI_ERR_IMAGE_DAMAGED: {
     message: 'image {image} is not what it was when it was made: {why}',
-    remedy: 'Remove it and make it anew: runtime termina remove {image}; runtime termina build',
+    remedy:
+      'Remove it, and the next start makes it anew: runtime termina remove {image}. Look at all images: runtime termina verify',
     grpc: dataLoss,
   },
 } as const satisfies ErrorTable;

@@ -1,6 +1,6 @@
 // `runtime termina …`: the images that VMs start with.
 
-import type { CommandIo, CommandRegistry } from '@runtime/sdk';
+import type { CommandRegistry } from '@runtime/sdk';
 import type { ImageProfile } from '../contract.ts';
 import type { ImageRecord } from '../image/termina-store.ts';
 
@@ -14,7 +14,8 @@ const IMAGE = { name: 'image', summary: 'its id, or the beginning of it', requir
 // What makes images is loaded when it is asked for, as most commands never do.
 const store = () => import('../image/termina-store.ts');
 
-export function addTermina(commands: CommandRegistry): void {
+/** @param verity whether VMs that are started now check their image */
+export function addTermina(commands: CommandRegistry, verity: () => Promise<boolean>): void {
   commands.add(
     {
       name: 'termina build',
@@ -45,10 +46,11 @@ export function addTermina(commands: CommandRegistry): void {
 
   commands.add({ name: 'termina list', summary: 'list the images, newest first' }, async ({ io }) => {
     const { listImages } = await store();
+    const checked = (await verity()) ? 'when a VM reads them' : 'by runtime termina verify';
     const rows: unknown[] = [];
     for (const record of listImages()) {
       const { id, profile, kernel, size, made, used } = await shown(record);
-      rows.push({ id, profile, kernel, size, made, used });
+      rows.push({ id, profile, kernel, size, made, used, checked });
     }
     await io.data(rows);
   });
@@ -83,9 +85,18 @@ export function addTermina(commands: CommandRegistry): void {
     },
     async ({ args: [image], io }) => {
       const { findImage, listImages, verifyImage } = await store();
+      let worst: unknown;
       for (const record of image === undefined ? listImages() : [findImage(image)]) {
-        await verifyOne(record, io, verifyImage);
+        await io.progress(`reading image ${record.id}`);
+        try {
+          await verifyImage(record);
+          await io.out(`image ${record.id}: every block has its hash`);
+        } catch (e) {
+          if (worst !== undefined) await io.err((worst as Error).message);
+          worst = e;
+        }
       }
+      if (worst !== undefined) throw worst;
     },
   );
 
@@ -99,16 +110,6 @@ export function addTermina(commands: CommandRegistry): void {
 }
 
 const profileOf = (option: string | undefined): ImageProfile => (option === 'fast' ? 'fast' : 'full');
-
-async function verifyOne(
-  record: ImageRecord,
-  io: CommandIo,
-  verify: (record: ImageRecord) => Promise<void>,
-): Promise<void> {
-  await io.progress(`reading image ${record.id}`);
-  await verify(record);
-  await io.out(`image ${record.id}: every block has its hash`);
-}
 
 interface Shown {
   readonly id: string;

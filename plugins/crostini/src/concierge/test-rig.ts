@@ -24,6 +24,8 @@ export interface Behaviour {
   readonly mount?: string;
   /** It answers Shutdown, and goes on. */
   readonly lingers?: boolean;
+  /** Somebody else plays it. */
+  readonly absent?: boolean;
 }
 
 interface FakeMachine {
@@ -101,6 +103,7 @@ export class FakeVms {
   }
 
   async #boot(name: string, machine: FakeMachine): Promise<void> {
+    if (this.behaviour.absent === true) return;
     if (this.behaviour.dies === true) return void (await this.end(name, 'the guest panicked'));
     await this.serve(name, machine);
     if (this.behaviour.silent !== true) await this.callReady(name);

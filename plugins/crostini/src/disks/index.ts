@@ -4,6 +4,7 @@ import { closeSync, constants, fsyncSync, ftruncateSync, openSync } from 'node:f
 import { join } from 'node:path';
 import type { DiskImages } from '@runtime/plugin-vmm/contract';
 import type { Logger } from '@runtime/sdk';
+import type { TerminaType } from '../contract.ts';
 import type {
   CreateDisk,
   CreatedDisk,
@@ -43,6 +44,8 @@ export interface DisksOptions {
   /** Of the vmm plugin. */
   readonly images: DiskImages;
   readonly requestDevice: RequestDevice;
+  /** Makes the file system of a new disk; one that is left blank is given one by its guest. */
+  format?(path: string, type: TerminaType): Promise<void>;
   /** The disk of a VM that runs or is about to; `undefined`: nobody uses it. */
   running(owner: string, vm: string): Promise<RunningDisk | undefined>;
   readonly events: {
@@ -93,7 +96,7 @@ class DiskManager implements Disks, AsyncDisposable {
       const there = this.#store.find(place);
       if (there !== undefined) return { status: 'exists', path: place.image, bytes: there.bytes };
       const isSparse = allocation === 'sparse' || (allocation === 'auto' && bytes === 0);
-      const size = await this.#build(place, bytes, isSparse);
+      const size = await this.#build(place, bytes, isSparse, type);
       this.#store.keep(place, { type, userChosenSize: !isSparse });
       return { status: 'created', path: place.image, bytes: size };
     });
@@ -239,7 +242,7 @@ class DiskManager implements Disks, AsyncDisposable {
   }
 
   /** An empty disk that store.keep() makes the one of its VM. */
-  async #build(place: DiskPlace, asked: number, isSparse: boolean): Promise<number> {
+  async #build(place: DiskPlace, asked: number, isSparse: boolean, type: TerminaType): Promise<number> {
     const bytes =
       asked === 0
         ? automaticSize(this.#store.free(), this.#maxBytes, this.#store.root)
@@ -256,6 +259,7 @@ class DiskManager implements Disks, AsyncDisposable {
             new AbortController().signal,
           );
         ftruncateSync(fd, bytes);
+        await this.#options.format?.(path, type);
         fsyncSync(fd);
       } finally {
         closeSync(fd);

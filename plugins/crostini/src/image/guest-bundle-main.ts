@@ -2,14 +2,10 @@
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { basename, extname, isAbsolute, join } from 'node:path';
-import { build, type InlineConfig, type Plugin } from 'vite';
+import { join } from 'node:path';
+import { nativeKoffi } from '@runtime/sdk/compile';
 import { GUEST_FILES } from './guest-bundle.ts';
-
-const EXTENSION = extname(import.meta.filename);
-const CONDITIONS = ['node', 'module-sync', ...(EXTENSION === '.ts' ? ['@runtime/source'] : [])];
-const MAIN = join(import.meta.dirname, '../../guest/src/main.ts');
+import { guestProgram } from './guest-program.ts';
 
 /**
  * Starts the program from what V8 made of it, and without that when V8 does not take it (another Node). As `--warm-up
@@ -44,18 +40,14 @@ const FLAGS_BYTES = 4;
 const [folder] = process.argv.slice(2);
 if (folder === undefined) throw new TypeError('no folder was named');
 mkdirSync(folder, { recursive: true });
-writeFileSync(join(folder, GUEST_FILES.program), wrapped(ascii(await compile())));
+const { code, sources } = await guestProgram();
+console.log(JSON.stringify(sources));
+writeFileSync(join(folder, GUEST_FILES.program), code);
 writeFileSync(join(folder, GUEST_FILES.loader), LOADER);
-copyFileSync(nativeKoffi(), join(folder, GUEST_FILES.native));
+const native = nativeKoffi();
+if (native === undefined) throw new TypeError('koffi has no native half');
+copyFileSync(native, join(folder, GUEST_FILES.native));
 makeCache(folder);
-
-async function compile(): Promise<string> {
-  const chunks = [await build(config())].flat().flatMap((one) => ('output' in one ? one.output : []));
-  const [chunk] = chunks;
-  if (chunks.length !== 1 || chunk?.type !== 'chunk') throw new TypeError('the program is not one file');
-  console.log(JSON.stringify(chunk.moduleIds.filter((id) => isAbsolute(id))));
-  return chunk.code;
-}
 
 /** Were it another each time, the image would be so, too: then rather none. */
 function makeCache(folder: string): void {
@@ -72,65 +64,4 @@ function cacheOf(folder: string, flags: readonly string[]): Buffer {
   const bytes = readFileSync(file);
   rmSync(file);
   return bytes;
-}
-
-function config(): InlineConfig {
-  return {
-    configFile: false,
-    envDir: false,
-    publicDir: false,
-    logLevel: 'silent',
-    root: import.meta.dirname,
-    ssr: { noExternal: true, target: 'node', resolve: { conditions: CONDITIONS } },
-    build: {
-      ssr: true,
-      write: false,
-      target: 'esnext',
-      minify: false,
-      rolldownOptions: {
-        input: MAIN,
-        output: {
-          format: 'cjs',
-          codeSplitting: false,
-          // Names stay, for those who read a stack.
-          minify: { mangle: false, compress: true, codegen: { removeWhitespace: true } },
-        },
-      },
-    },
-    plugins: [placesPlugin()],
-  };
-}
-
-/** What a module finds by its own place, it finds beside the program; of koffi, only the native half is used. */
-function placesPlugin(): Plugin {
-  return {
-    name: 'runtime:guest-places',
-    enforce: 'pre',
-    transform(code, id) {
-      if (!isAbsolute(id) || !code.includes('import.meta.')) return null;
-      return code
-        .replaceAll(/import\.meta\.(?:url|filename)/g, '__filename')
-        .replaceAll('import.meta.dirname', '__dirname')
-        .replaceAll("('koffi')", `('./${GUEST_FILES.native}')`);
-    },
-  };
-}
-
-function nativeKoffi(): string {
-  const require = createRequire(createRequire(import.meta.url).resolve('@runtime/sdk/package.json'));
-  require('koffi');
-  const file = Object.keys(require.cache).find((name) => basename(name) === 'koffi.node');
-  // The compiler has native halves, too.
-  if (file === undefined) throw new TypeError('koffi has no native half');
-  return file;
-}
-
-/** As Node wraps CommonJS. */
-function wrapped(code: string): string {
-  return `(function(exports,require,module,__filename,__dirname){${code}\n})`;
-}
-
-/** V8 keeps a text of Latin-1 in half the memory, and one that is ASCII is that in UTF-8, too. */
-function ascii(code: string): string {
-  return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

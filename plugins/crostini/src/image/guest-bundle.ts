@@ -3,7 +3,7 @@
 
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createRequire, findPackageJSON } from 'node:module';
 import { dirname, extname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
@@ -21,6 +21,9 @@ const EXTENSION = extname(import.meta.filename);
 const HERE = import.meta.dirname;
 const GUEST = join(HERE, '../../guest/src');
 const BUNDLER = join(HERE, `guest-bundle-main${EXTENSION}`);
+const PACKED = join(HERE, '../guest/program.js');
+/** The compiled program; `undefined` where the sources are what runs. Made by the script `prepack`. */
+export const PACKED_PROGRAM: string | undefined = EXTENSION === '.js' && existsSync(PACKED) ? PACKED : undefined;
 const TIMEOUT_MS = 120_000;
 
 const run = promisify(execFile);
@@ -43,17 +46,24 @@ export async function buildGuestBundle(folder: string): Promise<void> {
   await run(guestNode(), [...flags, BUNDLER, folder], { timeout: TIMEOUT_MS });
 }
 
-/** Folders and files with the sources of the program. */
-const FOLDERS = [GUEST, join(HERE, '../wire'), join(HERE, '../vsh'), ...['linux', 'protobuf'].map(sdkFolder)];
-const FILES = [
-  ...[import.meta.filename, BUNDLER, join(HERE, `../errors${EXTENSION}`)],
-  ...[sdkFolder(`errors${EXTENSION}`), sdkFolder(`public-errors${EXTENSION}`)],
-  createRequire(SDK).resolve('@runtime/core/errors'),
-];
+/** What makes the files of the bundle. */
+const MAKERS = [import.meta.filename, BUNDLER, join(HERE, `guest-program${EXTENSION}`)];
 
 /** All that the program is made of. */
 export function guestBundleSources(): string[] {
-  return [...FOLDERS.flatMap(sourcesIn), ...FILES];
+  if (PACKED_PROGRAM !== undefined) return [PACKED_PROGRAM, ...MAKERS];
+  const folders = [
+    GUEST,
+    join(HERE, '../wire'),
+    join(HERE, '../vsh'),
+    ...['linux', 'protobuf', 'compile'].map(sdkFolder),
+  ];
+  const errors = [
+    join(HERE, `../errors${EXTENSION}`),
+    sdkFolder(`errors${EXTENSION}`),
+    sdkFolder(`public-errors${EXTENSION}`),
+  ];
+  return [...folders.flatMap(sourcesIn), ...errors, createRequire(SDK).resolve('@runtime/core/errors'), ...MAKERS];
 }
 
 /** Changes with whatever the bundle is made of. */
@@ -61,7 +71,8 @@ export async function guestBundleInputs(): Promise<string> {
   const hash = createHash('sha256').update(`${process.arch}\n`);
   const root = join(HERE, '../../../..');
   for (const file of guestBundleSources()) hash.update(`${relative(root, file)}\n`).update(readFileSync(file));
-  for (const file of ['koffi', 'vite'].map(manifestOf)) hash.update(readFileSync(file));
+  const tools = PACKED_PROGRAM === undefined ? ['koffi', 'vite'] : ['koffi'];
+  for (const file of tools.map(manifestOf)) hash.update(readFileSync(file));
   const { size } = statSync(guestNode());
   return hash.update(`${process.version} ${size}`).digest('hex');
 }

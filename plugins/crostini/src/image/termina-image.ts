@@ -22,6 +22,7 @@ import {
 } from '@runtime/sdk/image';
 import type { ImageProfile } from '../contract.ts';
 import { buildGuestBundle, guestBundleInputs, guestNode } from './guest-bundle.ts';
+import { ensureDiskTools } from './state-disk.ts';
 import { terminaInit } from './termina-init.ts';
 import { EARLY_MODULES, FOLDERS, PROFILES, USERS, VERITY_MODULES, WITHOUT } from './termina-packages.ts';
 import { chosenImage, type ImageRecord, recordImage } from './termina-store.ts';
@@ -106,12 +107,13 @@ async function ensureRecord(options: TerminaOptions): Promise<ImageRecord> {
   const rootfs = await ensureRoot(base, bundle, options);
   const initrd = await ensureInitrd(base, profile, false, onProgress);
   const verityInitrd = await ensureInitrd(base, profile, true, onProgress);
-  const files = { kernel: base.kernel.file, initrd, verityInitrd, rootfs };
+  const tools = profile === 'full' ? await ensureDiskTools(onProgress, refresh) : undefined;
+  const files = { kernel: base.kernel.file, initrd, verityInitrd, rootfs, ...(tools === undefined ? {} : { tools }) };
   const id = hashOf(
     RECIPE,
     base.id,
     TERMINA_PARAMS,
-    [initrd, verityInitrd, rootfs].map((path) => basename(path)),
+    [initrd, verityInitrd, rootfs, ...(tools === undefined ? [] : [tools])].map((path) => basename(path)),
   );
   return recordImage(id, async () => {
     const { rootHash, dataBlocks }: VerityImage = await readVerity(rootfs);

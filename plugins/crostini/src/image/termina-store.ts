@@ -20,6 +20,8 @@ const recordSchema = z.strictObject({
   rootfs: z.string(),
   rootHash: z.string().regex(/^[0-9a-f]{64}$/),
   dataBlocks: z.int().min(2),
+  /** Folder of the programs that make the file system of its state disk. */
+  tools: z.string().optional(),
   /** In ms since 1970. */
   madeAt: z.number(),
 });
@@ -110,7 +112,8 @@ export function sizeOfImage({ rootfs, initrd, verityInitrd }: ImageRecord): numb
  */
 export async function verifyImage({ id, rootfs, rootHash }: ImageRecord): Promise<void> {
   const why = await verifyVerity(rootfs, rootHash);
-  if (why !== undefined) throw errors.CROSTINI_ERR_IMAGE_DAMAGED({ details: { image: id, file: rootfs, why } });
+  if (why !== undefined)
+    throw errors.CROSTINI_ERR_IMAGE_DAMAGED({ details: { image: id, why: `in ${rootfs}, ${why}` } });
 }
 
 /** Files which another image shares stay. A VM that runs keeps what it has open. */

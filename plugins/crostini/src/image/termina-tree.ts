@@ -1,7 +1,6 @@
 // What is added to Debian's packages to make Termina's image of them: Node, the guest's program, kernel modules, users,
 // and folders to mount things on.
 
-import { execFile } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -9,17 +8,15 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  readdirSync,
-  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { elfNeeds, type GuestBase, guestModules } from '@runtime/sdk/image';
+import { type GuestBase, guestModules } from '@runtime/sdk/image';
 import type { ImageProfile } from '../contract.ts';
 import { errors } from '../errors.ts';
+import { runPackaged } from './packaged-program.ts';
 import { GUEST_FOLDER } from './termina-init.ts';
 import { FOLDERS, PROFILES, USERS } from './termina-packages.ts';
 
@@ -85,17 +82,10 @@ async function addModules(tree: string, base: GuestBase, wanted: readonly string
   await depmod(tree, release);
 }
 
-/** Makes the indexes of modprobe with the image's own kmod, as not every machine has one. */
+/** Makes the indexes of modprobe with the image's own kmod. */
 async function depmod(tree: string, release: string): Promise<void> {
-  const kmod = join(tree, 'usr/bin/kmod');
-  const interpreter = elfNeeds(readFileSync(kmod))?.interpreter ?? '/lib/ld.so';
-  const libraries = readdirSync(join(tree, 'usr/lib')).filter((name) => name.includes('-linux-gnu'));
-  const paths = libraries.map((name) => join(tree, 'usr/lib', name)).join(':');
-  const args = ['--argv0', 'depmod', '--library-path', paths, kmod, '-b', tree, '-C', '/dev/null', release];
-  const run = promisify(execFile);
-  await step('the index of its kernel modules', () =>
-    run(join(tree, 'usr', interpreter), args, { env: { LC_ALL: 'C' } }),
-  );
+  const args = ['-b', tree, '-C', '/dev/null', release];
+  await step('the index of its kernel modules', () => runPackaged(tree, 'usr/bin/kmod', args, 'depmod'));
 }
 
 async function step(what: string, make: () => Promise<unknown>): Promise<void> {

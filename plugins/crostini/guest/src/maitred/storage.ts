@@ -54,8 +54,13 @@ export class StatefulDisk {
     const outcome = this.#mount(source);
     if (outcome === 'FAILURE') return outcome;
     this.#device = device;
-    await this.#resize('max', MKFS_TIMEOUT_MS);
+    if (!this.#fills(source)) await this.#resize('max', MKFS_TIMEOUT_MS);
     return outcome;
+  }
+
+  /** Nothing is to be grown, as of a disk that was made for its device. ext4 does not tell. */
+  #fills(device: string): boolean {
+    return this.#type === 'btrfs' && this.#system.space(this.#folder).size === sizeOf(device);
   }
 
   /** In bytes; undefined when nothing is mounted. */
@@ -190,7 +195,8 @@ export class StatefulDisk {
 function sizeOf(file: string): number {
   const fd = openSync(file, 'r');
   try {
-    return blockDeviceSize(fd);
+    const stats = fstatSync(fd);
+    return stats.isBlockDevice() ? blockDeviceSize(fd) : stats.size;
   } finally {
     closeSync(fd);
   }
