@@ -1,5 +1,5 @@
 // @ts-check
-// What `npm start`, `npm test` and `npm run check`, `bench` and `docs` run. From a fresh clone it first does all the
+// What `npm start`, `npm test` and `npm run check`, `bench`, `soak` and `docs` run. From a fresh clone it first does all the
 // set-up: packages, the right Node, Debian packages. Plain JavaScript that runs on Node 18, without any package.
 
 import { spawn } from 'node:child_process';
@@ -19,7 +19,7 @@ const RETRY_MS = 24 * 3_600_000;
 /** What `npm start` alone does: a small Debian guest, and its console. */
 const MAIN_JOB = ['--plugins', 'vmm', 'vm', 'run'];
 
-/** @typedef {'start' | 'test' | 'check' | 'bench' | 'docs'} Task */
+/** @typedef {'start' | 'test' | 'check' | 'bench' | 'soak' | 'docs'} Task */
 /** @typedef {{ flags: string[], file: string, args: string[] }} Step */
 
 /** @type {Record<Task, (args: string[]) => Step[]>} */
@@ -39,6 +39,7 @@ const TASKS = {
     { flags: [], file: 'node_modules/@biomejs/biome/bin/biome', args: ['check', '--error-on-warnings', ...args] },
   ],
   bench: (args) => [{ flags: [SOURCE_CONDITION, '--expose-gc'], file: 'bench/main.ts', args }],
+  soak: (args) => [{ flags: [SOURCE_CONDITION], file: 'test/soak/main.ts', args }],
   docs: (args) => [{ flags: [SOURCE_CONDITION], file: 'scripts/docs.ts', args }],
 };
 
@@ -55,21 +56,21 @@ const DEBIAN_PACKAGES = [
     package: 'qemu-system-x86',
     command: 'qemu-system-x86_64',
     why: 'the machine that VMs run on',
-    neededBy: ['vm', 'test', 'bench'],
+    neededBy: ['vm', 'test', 'bench', 'soak'],
   },
-  { package: 'passt', command: 'passt', why: 'the network of VMs', neededBy: ['vm', 'test', 'bench'] },
-  { package: 'xz-utils', command: 'xz', why: 'unpacks guest kernels', neededBy: ['vm', 'test', 'bench'] },
+  { package: 'passt', command: 'passt', why: 'the network of VMs', neededBy: ['vm', 'test', 'bench', 'soak'] },
+  { package: 'xz-utils', command: 'xz', why: 'unpacks guest kernels', neededBy: ['vm', 'test', 'bench', 'soak'] },
   {
     package: 'qemu-utils',
     command: 'qemu-img',
     why: 'what our disk images are compared with',
-    neededBy: ['test', 'bench'],
+    neededBy: ['test', 'bench', 'soak'],
   },
   {
     package: 'erofs-utils',
     command: 'mkfs.erofs',
     why: 'file systems of Termina and of the Debian guest of the tests',
-    neededBy: ['vm', 'test', 'bench'],
+    neededBy: ['vm', 'test', 'bench', 'soak'],
   },
   { package: 'e2fsprogs', command: 'mke2fs', why: 'file systems of the Debian guest', neededBy: ['test', 'bench'] },
   { package: 'dbus', command: 'dbus-daemon', why: 'a bus for the tests of the D-Bus', neededBy: ['test'] },

@@ -1,0 +1,300 @@
+// One round of a storm of faults: something is under way, somebody is killed, and everything is looked at afterwards.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { seededRandom } from '@runtime/sdk/testing';
+import { openVsh } from '../../plugins/crostini/src/vsh/client.ts';
+import { type Footprint, footprint, growthOf, problemsOf } from './census.ts';
+import type { Subject } from './subject.ts';
+
+export const VICTIMS = ['runtime', 'guest', 'device', 'machine'] as const;
+export type Victim = (typeof VICTIMS)[number];
+export const MOMENTS = ['start', 'resize', 'export', 'import', 'stop'] as const;
+export type Moment = (typeof MOMENTS)[number];
+
+export interface Round {
+  readonly seed: number;
+  readonly victim: Victim;
+  readonly moment: Moment;
+}
+
+export interface Verdict extends Round {
+  /** Between the beginning and the kill. */
+  readonly afterMs: number;
+  /** What became of what was under way: `done`, or the code of its error. */
+  readonly outcome: string;
+  /** Nobody was there to be killed: too early, or too late. */
+  readonly missed: boolean;
+  /** In words; none: all is well. */
+  readonly problems: readonly string[];
+  readonly seconds: number;
+}
+
+const MIB = 2 ** 20;
+const SMALL = 512 * MIB;
+const LARGE = 768 * MIB;
+/** Has a disk, on which a token is kept. */
+const KEEPER = 'a';
+/** Of the fast image: has nothing to lose, and starts sooner. */
+const FAST = 'f';
+const COPY = 'b';
+/** What takes longer hangs. */
+const HANG_MS = 120_000;
+/** How long each takes at first; later as it took. */
+const USUAL_MS: Readonly<Record<Moment, number>> = {
+  start: 8_000,
+  resize: 3_000,
+  export: 2_000,
+  import: 2_000,
+  stop: 2_500,
+};
+
+export class Storm {
+  readonly #subject: Subject;
+  readonly #usualMs: Record<Moment, number> = { ...USUAL_MS };
+  readonly #export: string;
+  readonly #source: string;
+  /** Was synced to the disk of the keeper. */
+  #token: string | undefined;
+  #sourceHash = '';
+  #fresh: Footprint | undefined;
+
+  constructor(subject: Subject) {
+    this.#subject = subject;
+    this.#export = join(subject.folder, 'export.zst');
+    this.#source = join(subject.folder, 'source.zst');
+  }
+
+  /** Starts the runtime, and makes the disk that everything is done to. */
+  async prepare(): Promise<void> {
+    await this.#subject.start();
+    this.#fresh = await footprint(this.#subject);
+    await this.#subject.command('disk create', [KEEPER, '512M'], { allocation: 'sparse' });
+    await this.#start(KEEPER);
+    await this.#writeToken();
+    await this.#subject.command('disk export', [KEEPER, this.#source], { force: true });
+    this.#sourceHash = await hashOf(this.#source);
+  }
+
+  async play(round: Round): Promise<Verdict> {
+    const begun = performance.now();
+    const random = seededRandom(round.seed);
+    const vm = this.#vmOf(round, random(2) === 0);
+    const problems: string[] = [];
+    let strike: Strike = { afterMs: 0, missed: true, outcome: 'not begun' };
+    try {
+      await this.#arrange(round.moment, vm);
+      strike = await this.#strike(round, vm, random);
+      if (strike.outcome === 'hangs') problems.push(`${round.moment} did not end within ${HANG_MS / 1_000} s`);
+      if (!this.#subject.alive) await this.#subject.start();
+      problems.push(...(await this.#look()));
+    } catch (e) {
+      problems.push(e instanceof Error ? `${e.message}${codeOf(e)}` : String(e));
+      if (!this.#subject.alive) await this.#subject.start();
+    }
+    const seconds = Math.round((performance.now() - begun) / 100) / 10;
+    return { ...round, ...strike, problems, seconds };
+  }
+
+  /** Only for a start and a stop a VM without a disk will do. */
+  #vmOf({ moment }: Round, coin: boolean): string {
+    return coin && (moment === 'start' || moment === 'stop') ? FAST : KEEPER;
+  }
+
+  async #arrange(moment: Moment, vm: string): Promise<void> {
+    const runs = (await this.#subject.vms()).some(({ name }) => name === vm);
+    if (moment === 'start') {
+      if (runs && vm === KEEPER) await this.#writeToken();
+      if (runs) await this.#subject.command('stop', [vm]);
+      return;
+    }
+    if (!runs) await this.#start(vm);
+    if (vm === KEEPER) await this.#writeToken();
+  }
+
+  async #start(vm: string): Promise<void> {
+    await this.#subject.command('start', [vm], { profile: vm === FAST ? 'fast' : 'full' });
+  }
+
+  async #writeToken(): Promise<void> {
+    const token = randomBytes(16).toString('hex');
+    // Until it is synced either may be there.
+    this.#token = undefined;
+    await this.#subject.inGuest(KEEPER, `echo ${token} > /mnt/stateful/token && sync /mnt/stateful/token`);
+    this.#token = token;
+  }
+
+  // The fault
+
+  async #strike({ victim, moment }: Round, vm: string, random: (below: number) => number): Promise<Strike> {
+    const afterMs = random(Math.ceil(this.#usualMs[moment] * 1.1));
+    const begun = performance.now();
+    let over = false;
+    const action = this.#act(moment, vm).then(
+      () => 'done',
+      (e: unknown) => codeOf(e) || String(e),
+    );
+    void action.then(() => {
+      over = true;
+    });
+    await sleep(afterMs);
+    const missed = !(await this.#kill(victim, vm, random, () => over));
+    const outcome = await Promise.race([action, sleep(HANG_MS, 'hangs', { ref: false })]);
+    if (missed && outcome === 'done') this.#usualMs[moment] = performance.now() - begun;
+    return { afterMs, missed, outcome };
+  }
+
+  async #act(moment: Moment, vm: string): Promise<void> {
+    const subject = this.#subject;
+    if (moment === 'start') return this.#start(vm);
+    if (moment === 'stop') return void (await subject.command('stop', [vm]));
+    if (moment === 'import') return void (await subject.command('disk import', [COPY, this.#source]));
+    if (moment === 'export') {
+      const digest = `${this.#export}.sha256`;
+      return void (await subject.command('disk export', [vm, this.#export], { force: true, digest }));
+    }
+    const [disk] = (await subject.disks()).filter((one) => one.vm === vm);
+    const bytes = disk?.bytes === SMALL ? LARGE : SMALL;
+    await subject.command('disk resize', [vm, `${bytes / MIB}M`]);
+  }
+
+  /** False: nobody was there. @param over the action has ended */
+  async #kill(victim: Victim, vm: string, random: (below: number) => number, over: () => boolean): Promise<boolean> {
+    if (victim === 'runtime') {
+      const late = over();
+      await this.#subject.kill();
+      return !late;
+    }
+    for (;;) {
+      const late = over();
+      const pids = await this.#pidsOf(victim === 'device' ? `t-${vm}/` : `vm/t-${vm}/`);
+      const pid = pids[random(Math.max(1, pids.length))];
+      if (victim === 'guest' && pid !== undefined && (await this.#panic(vm))) return true;
+      if (victim !== 'guest' && pid !== undefined) {
+        process.kill(pid, 'SIGKILL');
+        return !late;
+      }
+      if (late) return false;
+      await sleep(50);
+    }
+  }
+
+  async #pidsOf(prefix: string): Promise<readonly number[]> {
+    const { processes } = await this.#subject.inspect();
+    return processes.flatMap(({ key, pid }) => (key.startsWith(prefix) && pid !== undefined ? [pid] : []));
+  }
+
+  /** Maitred is the first process, which nobody can kill from inside: its kernel does what would follow. */
+  async #panic(vm: string): Promise<boolean> {
+    try {
+      const info = (await this.#subject.command('vm inspect', [`t-${vm}`])) as { readonly directory: string };
+      const socketPath = join(info.directory, 'vsock.sock.g9001');
+      const command = 'echo c > /proc/sysrq-trigger';
+      using session = await openVsh({ socketPath, user: 'root', command, connectMs: 2_000 });
+      await Promise.race([session.exit.catch(() => {}), sleep(5_000)]);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  // Afterwards
+
+  async #look(): Promise<readonly string[]> {
+    const subject = this.#subject;
+    const vms = (await this.#steady()).map(({ name }) => name);
+    const problems: string[] = [];
+    for (const vm of vms) if (!(await subject.answers(vm))) problems.push(`VM ${vm} is listed, and does not answer`);
+    problems.push(...(await this.#lookAtFiles()));
+    problems.push(...(await problemsOf(subject, vms)));
+    if (vms.length === 0 && this.#fresh !== undefined)
+      problems.push(...growthOf(await footprint(subject), this.#fresh));
+    problems.push(...(await this.#lookAtData(vms)));
+    return problems;
+  }
+
+  /** Once nothing is under way. */
+  async #steady(): Promise<Awaited<ReturnType<Subject['vms']>>> {
+    const until = Date.now() + HANG_MS;
+    for (;;) {
+      const vms = await this.#subject.vms();
+      if (vms.every(({ state }) => state === 'running')) return vms;
+      if (Date.now() > until)
+        throw new Error(`VMs stay ${vms.map(({ name, state }) => `${name} ${state}`).join(', ')}`);
+      await sleep(100);
+    }
+  }
+
+  async #lookAtFiles(): Promise<readonly string[]> {
+    const problems: string[] = [];
+    const disks = await this.#subject.disks();
+    const copy = disks.find(({ vm }) => vm === COPY);
+    if (copy !== undefined) {
+      const again = join(this.#subject.folder, 'again.zst');
+      await this.#subject.command('disk export', [COPY, again]);
+      if ((await hashOf(again)) !== this.#sourceHash) problems.push('what was imported is not what it was made of');
+      rmSync(again);
+      await this.#subject.command('disk destroy', [COPY]);
+    }
+    if (existsSync(this.#export)) {
+      const digest = `${this.#export}.sha256`;
+      const said = existsSync(digest) ? readFileSync(digest, 'utf8').trim().toLowerCase() : undefined;
+      if (said !== undefined && said !== (await hashOf(this.#export)))
+        problems.push('the export is not what its digest says');
+      if (!isWhole(this.#export)) problems.push('the export is there, and has no end');
+    }
+    for (const path of [this.#export, `${this.#export}.sha256`]) rmSync(path, { force: true });
+    const jobs = (await this.#subject.command('disk status')) as readonly {
+      readonly state: string;
+      readonly kind: string;
+    }[];
+    for (const { kind } of jobs.filter(({ state }) => state === 'running')) problems.push(`a job (${kind}) still runs`);
+    const keeper = disks.find(({ vm }) => vm === KEEPER);
+    if (keeper === undefined) problems.push('the disk has gone');
+    else if (keeper.bytes !== SMALL && keeper.bytes !== LARGE) problems.push(`the disk has ${keeper.bytes} bytes`);
+    else if (statSync(keeper.path).size !== keeper.bytes) problems.push('the image has another size than the disk');
+    return problems;
+  }
+
+  async #lookAtData(vms: readonly string[]): Promise<readonly string[]> {
+    if (!vms.includes(KEEPER)) await this.#start(KEEPER);
+    const found = await this.#subject.inGuest(KEEPER, 'cat /mnt/stateful/token');
+    const problems = this.#token === undefined || found === this.#token ? [] : [`synced data is lost: "${found}"`];
+    const [size] = (await this.#subject.disks()).filter(({ vm }) => vm === KEEPER);
+    const inside = Number(
+      await this.#subject.inGuest(
+        KEEPER,
+        "btrfs filesystem usage -b /mnt/stateful | awk '/Device size/ {print $3; exit}'",
+      ),
+    );
+    if (size === undefined || inside > size.bytes)
+      problems.push(`the file system has ${inside} bytes of ${size?.bytes}`);
+    return problems;
+  }
+}
+
+interface Strike {
+  readonly afterMs: number;
+  readonly missed: boolean;
+  readonly outcome: string;
+}
+
+const codeOf = (e: unknown): string => {
+  const { code } = e as { readonly code?: unknown };
+  return typeof code === 'string' ? ` ${code}` : '';
+};
+
+async function hashOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
+}
+
+/** The table by which frames are found is last, and ends with its own number: the seekable format of zstd. */
+function isWhole(path: string): boolean {
+  const bytes = readFileSync(path);
+  return bytes.length >= 4 && bytes.readUInt32LE(bytes.length - 4) === 0x8f92_eab1;
+}
