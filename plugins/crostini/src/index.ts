@@ -15,7 +15,7 @@ import { newLogBoard } from './concierge/log-board.ts';
 import { LogKeeper } from './concierge/log-keeper.ts';
 import { LogStore } from './concierge/log-store.ts';
 import { DEFAULT_OWNER, vmKey } from './concierge/names.ts';
-import { makeSocketFolder, socketFolder } from './concierge/places.ts';
+import { makeSocketFolder, removeEmptyFolder, socketFolder } from './concierge/places.ts';
 import type { VmRecord } from './concierge/records.ts';
 import { crostiniConfig } from './config.ts';
 import { concierge } from './contract.ts';
@@ -128,8 +128,9 @@ export default definePlugin({
         await manager.release();
         logStore[Symbol.dispose]();
         await store[Symbol.asyncDispose]();
-        if (persistent || reason === 'reload') return;
-        for (const path of [diskFolder, folder]) rmSync(path, { recursive: true, force: true });
+        if (reason === 'reload') return;
+        removeEmptyFolder(folder);
+        if (!persistent) rmSync(diskFolder, { recursive: true, force: true });
       },
     };
   },

@@ -94,7 +94,7 @@ export default definePlugin({
         manager.release();
         qemu.release();
         // Where VMs go on, theirs are in it.
-        if (!persistent && reason !== 'reload') removeEmptyFolder(folder);
+        if (reason !== 'reload') removeEmptyFolder(folder);
       },
     };
   },

@@ -1,7 +1,7 @@
 // Where the sockets lie that guests call.
 
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { controlSocketPath } from '@runtime/sdk/client';
 import { errors } from '../errors.ts';
@@ -28,6 +28,15 @@ export function makeSocketFolder(folder: string): void {
     if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
       throw refuse(place, 'it belongs to somebody else, or is open to others');
     }
+  }
+}
+
+/** One that holds something is left as it is. */
+export function removeEmptyFolder(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // There are sockets in it, of a guest that goes on.
   }
 }
 

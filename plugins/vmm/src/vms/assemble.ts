@@ -1,12 +1,12 @@
 // Makes the parts of a VM, or takes them over, in the order in which they need each other. Each part made is put on the
 // stack of what is undone later, so that a failure half-way undoes what there is.
 
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import type { Accelerator, MachineDevice, MachineSpec, NativeDevice } from '../contract.ts';
 import type { PlannedDevice, VmPlan } from '../description/resolve.ts';
 import type { DeviceManager, RunningDevice } from '../device-manager.ts';
 import type { VmHoldings } from './leases.ts';
-import { makeVmFolder } from './places.ts';
+import { makeVmFolder, removeVmFolder } from './places.ts';
 import type { Vm } from './vm.ts';
 
 /** What the guest is booted with. */
@@ -37,7 +37,7 @@ export async function assemble(
 ): Promise<MachineSpec> {
   const { holdings, boot } = parts;
   const directory = makeVmFolder(options.vmsFolder, plan.name);
-  vm.cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));
+  vm.cleanup.defer(() => removeVmFolder(options.vmsFolder, plan.name));
   const logDirectory = options.logFolder === '' ? directory : options.logFolder;
   mkdirSync(logDirectory, { recursive: true, mode: 0o700 });
   const place = { name: plan.name, directory, cwd: parts.cwd };

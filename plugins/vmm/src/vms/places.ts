@@ -38,6 +38,11 @@ export function makeVmFolder(vms: string, name: string): string {
   return folder;
 }
 
+/** With all that is in it. */
+export function removeVmFolder(vms: string, name: string): void {
+  rmSync(join(vms, name), { recursive: true, force: true });
+}
+
 /** One that is not there, or holds something, is left as it is. */
 export function removeEmptyFolder(folder: string): void {
   try {

@@ -25,6 +25,7 @@ import { consoleLog } from '../machine/qemu/qemu-vm.ts';
 import { adoptDevices, assemble, type BootFiles } from './assemble.ts';
 import { leaseFor } from './leases.ts';
 import { stopOrphans } from './orphans.ts';
+import { removeVmFolder } from './places.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { reloadDevicesOf } from './reload-devices.ts';
 import { Vm } from './vm.ts';
@@ -319,6 +320,7 @@ export class VmManager implements Vms {
     vm.spec = spec;
     vm.holdings = holdings;
     vm.consoleLog = consoleLog(spec);
+    vm.cleanup.defer(() => removeVmFolder(this.#options.vmsFolder, name));
     vm.cleanup.defer(() => this.#records.remove(name));
     try {
       const { plan } = record;
