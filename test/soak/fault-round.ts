@@ -43,6 +43,8 @@ const FAST = 'f';
 const COPY = 'b';
 /** What takes longer hangs. */
 const HANG_MS = 120_000;
+/** So soon a runtime knows that a machine has ended. */
+const NOTICE_MS = 1_000;
 /** How long each takes at first; later as it took. */
 const USUAL_MS: Readonly<Record<Moment, number>> = {
   start: 8_000,
@@ -216,9 +218,10 @@ export class Storm {
     return problems;
   }
 
-  /** Once nothing is under way. */
+  /** Once nothing is under way, and what has ended is noticed. */
   async #steady(): Promise<Awaited<ReturnType<Subject['vms']>>> {
     const until = Date.now() + HANG_MS;
+    await sleep(NOTICE_MS);
     for (;;) {
       const vms = await this.#subject.vms();
       if (vms.every(({ state }) => state === 'running')) return vms;

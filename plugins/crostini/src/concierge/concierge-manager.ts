@@ -32,6 +32,7 @@ import {
 } from './maitred.ts';
 import { keyText, machineName, type VmKey, vmKey } from './names.ts';
 import { type GuestNetwork, networkOf, SUBNET_SIZE } from './network.ts';
+import { removeOtherSockets } from './places.ts';
 import { GUEST_PORTS, HOST_PORTS, type HostPort } from './ports.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { listenForStartup } from './startup-listener.ts';
@@ -432,6 +433,8 @@ export class ConciergeManager implements Concierge {
         this.#context.log.warn({ err, vm: record.name }, `VM ${record.name} could not be taken over`);
       }
     }
+    const machinesHere = [...this.#entries.values()].map(({ machine }) => machine);
+    removeOtherSockets(this.#options.socketFolder, machinesHere);
   }
 
   async #adopt(record: VmRecord, info: VmInfo | undefined): Promise<void> {

@@ -1,7 +1,7 @@
 // Where the sockets lie that guests call.
 
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, rmdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { controlSocketPath } from '@runtime/sdk/client';
 import { errors } from '../errors.ts';
@@ -28,6 +28,15 @@ export function makeSocketFolder(folder: string): void {
     if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
       throw refuse(place, 'it belongs to somebody else, or is open to others');
     }
+  }
+}
+
+/** What a runtime that was killed has left of VMs that are no more. */
+export function removeOtherSockets(folder: string, machines: readonly string[]): void {
+  const known = new Set(machines);
+  for (const name of readdirSync(folder)) {
+    const machine = name.replace(/\.\d+$/, '');
+    if (!known.has(machine)) rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
 
