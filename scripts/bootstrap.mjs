@@ -10,6 +10,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { runInstead } from '../sdk/bin/rerun.mjs';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+/** Where Debian has modules of Python. */
+const PYTHON = '/usr/lib/python3/dist-packages';
 const NODE = join(ROOT, 'node_modules/node/bin/node');
 const STAMP = join(ROOT, 'node_modules/.cache/bootstrap.json');
 const SOURCE_CONDITION = '--conditions=@runtime/source';
@@ -74,6 +76,15 @@ const DEBIAN_PACKAGES = [
   },
   { package: 'e2fsprogs', command: 'mke2fs', why: 'file systems of the Debian guest', neededBy: ['test', 'bench'] },
   { package: 'dbus', command: 'dbus-daemon', why: 'a bus for the tests of the D-Bus', neededBy: ['test'] },
+  { package: 'protobuf-compiler', command: 'protoc', why: 'tests of the D-Bus in Python', neededBy: ['test'] },
+  { package: 'python3-dbus', command: `${PYTHON}/dbus`, why: 'tests of the D-Bus in Python', neededBy: ['test'] },
+  { package: 'python3-gi', command: `${PYTHON}/gi`, why: 'tests of the D-Bus in Python', neededBy: ['test'] },
+  {
+    package: 'python3-protobuf',
+    command: `${PYTHON}/google/protobuf`,
+    why: 'tests of the D-Bus in Python',
+    neededBy: ['test'],
+  },
   { package: 'iperf3', command: 'iperf3', why: 'tests of the network of guests', neededBy: ['test', 'bench'] },
 ];
 
@@ -224,8 +235,9 @@ async function installDebianPackages(needed, stamp) {
   say(`please install ${reasons}: apt-get install ${names.join(' ')}${without}`);
 }
 
-/** Also where Debian puts what only an administrator was meant to use. @param {string} command */
+/** Also where Debian puts what only an administrator was meant to use. @param {string} command or a path */
 function onPath(command) {
+  if (command.startsWith('/')) return existsSync(command);
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
   return folders.some((folder) => folder !== '' && existsSync(join(folder, command)));
 }

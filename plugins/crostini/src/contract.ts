@@ -54,6 +54,15 @@ export interface ExtraDisk {
   readonly readOnly: boolean;
 }
 
+/** Paths. */
+export interface BootFiles {
+  /** bzImage, or an ELF file that is entered directly. */
+  readonly kernel?: string;
+  readonly initrd?: string;
+  /** A raw image of what the initial file system mounts; it is read only, and not checked while it is read. */
+  readonly rootfs?: string;
+}
+
 export interface StartTermina {
   readonly name: string;
   /** Hexadecimal; default: stands for the user of the runtime. */
@@ -66,6 +75,8 @@ export interface StartTermina {
   readonly diskBytes?: number;
   /** More parameters of the kernel. */
   readonly kernelParams?: readonly string[];
+  /** In the place of what the image has. */
+  readonly files?: BootFiles;
   /** Behind its own, in this order: /dev/vdc, … of a full image, /dev/vdb, … of a fast one. */
   readonly disks?: readonly ExtraDisk[];
   /** From the start of the machine until maitred answers; default 60,000 (more without KVM). */

@@ -69,9 +69,9 @@ export default definePlugin({
       config,
       socketFolder: folder,
       logs,
-      ensureImage: async (profile, onProgress) => {
+      ensureImage: async (profile, onProgress, isReplaced) => {
         const { ensureTermina } = await import('./image/termina-image.ts');
-        return ensureTermina({ profile, onProgress, verity: await verity() });
+        return ensureTermina({ profile, onProgress, verity: !isReplaced && (await verity()) });
       },
       statefulDisk: async ({ owner, name }, bytes) => {
         const { path, sparse } = await store.ensureStateful({ owner, vm: name, bytes });

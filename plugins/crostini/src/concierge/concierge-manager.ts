@@ -72,7 +72,12 @@ export interface ConciergeOptions {
   readonly config: CrostiniConfig;
   /** Only the user may enter it. Its path has at most 60 bytes. */
   readonly socketFolder: string;
-  readonly ensureImage: (profile: ImageProfile, onProgress: (progress: ImageProgress) => void) => Promise<BootImage>;
+  readonly ensureImage: (
+    profile: ImageProfile,
+    onProgress: (progress: ImageProgress) => void,
+    /** Its root file system is not used, and so is not checked. */
+    isReplaced: boolean,
+  ) => Promise<BootImage>;
   /** The disk that a VM keeps its state on; made when there is none. `undefined`: it has none. */
   readonly statefulDisk?: (key: VmKey, bytes: number) => Promise<StatefulDisk | undefined>;
   /** Keeps what VMs log. */
@@ -197,12 +202,10 @@ export class ConciergeManager implements Concierge {
     const { key, machine, profile, cleanup } = entry;
     const { signal } = entry.abort;
     entry.stage('preparing the image');
-    const image = await orAborted(
-      ensureImage(profile, ({ what, done, total }) =>
-        entry.stage(what, done === undefined || total === undefined || total === 0 ? undefined : done / total),
-      ),
-      signal,
-    );
+    const progress = ({ what, done, total }: ImageProgress): void =>
+      entry.stage(what, done === undefined || total === undefined || total === 0 ? undefined : done / total);
+    const found = await orAborted(ensureImage(profile, progress, request.files?.rootfs !== undefined), signal);
+    const image = { ...found, ...request.files };
     entry.image = image.id;
     entry.cpus = request.cpus ?? config.cpus;
     entry.memoryMib = request.memoryMib ?? config.mem[profile];

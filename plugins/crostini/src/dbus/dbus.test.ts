@@ -240,9 +240,27 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     const wrong = await call('StartVm', { ...startRequest, fds: ['KERNEL', 'STORAGE'] }, [[kernel]]);
     expect(wrong.failure_reason).toBe('2 descriptors are named, and 1 came');
     const named = await call('StartVm', { ...startRequest, fds: ['KERNEL'] }, [[kernel]]);
-    expect(named.failure_reason).toContain('a descriptor of its KERNEL cannot be taken yet');
+    expect(named.failure_reason).toContain('A descriptor of KERNEL has to be that of a file');
     await vi.waitFor(() => expect(openFds()).toBe(before));
     closeSync(kernel);
+  });
+
+  test('a kernel and its file systems can be given by descriptor, once each', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'boot-'));
+    const kinds = ['KERNEL', 'INITRD', 'ROOTFS'] as const;
+    const paths = kinds.map((kind) => join(folder, kind));
+    for (const path of paths) writeFileSync(path, 'data');
+    const fds = paths.map((path) => openSync(path, 'r'));
+    const [kernel] = fds as [number, ...number[]];
+    expect(await call('StartVm', { ...startRequest, fds: [...kinds] }, [fds])).toMatchObject({ success: true });
+    expect(concierge.asked).toMatchObject([{ files: { kernel: paths[0], initrd: paths[1], rootfs: paths[2] } }]);
+    concierge.vms.clear();
+    const twice = await call('StartVm', { ...startRequest, fds: ['KERNEL', 'KERNEL'] }, [[kernel, kernel]]);
+    expect(twice.failure_reason).toBe('Two descriptors of KERNEL came');
+    const firmware = await call('StartVm', { ...startRequest, fds: ['BIOS'] }, [[kernel]]);
+    expect(firmware.failure_reason).toContain('there is no firmware');
+    for (const fd of fds) closeSync(fd);
+    rmSync(folder, { recursive: true });
   });
 
   test('more disks are files of the caller, by descriptor or by name', async () => {
@@ -409,7 +427,7 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
         writeFileSync(join(folder, 'client.py'), PYTHON_CLIENT);
         const { stdout } = await run(PYTHON, [join(folder, 'client.py'), daemon.address, OWNER, DISK]);
         expect(JSON.parse(stdout)).toEqual({
-          refused: 'A VM is started with the image there is; a descriptor of its KERNEL cannot be taken yet',
+          refused: 'A descriptor of KERNEL has to be that of a file, or a block device, with a name',
           started: [true, 'VM_STATUS_RUNNING', 32, '100.115.92.26'],
           listed: ['termina'],
           resized: 'DISK_STATUS_RESIZED',

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { isAbsolute } from 'node:path';
 import { isRuntimeError } from '@runtime/sdk';
 import { accessOf } from '@runtime/sdk/linux';
-import type { Concierge, ExtraDisk, ImageProfile, TerminaVm } from '../contract.ts';
+import type { BootFiles, Concierge, ExtraDisk, ImageProfile, TerminaVm } from '../contract.ts';
 import type { Disks } from '../contract-disks.ts';
 import { checkOwner, checkVmName, Refusal, reasonOf } from './requests.ts';
 import type { Request, Response } from './types.ts';
@@ -45,13 +45,16 @@ export async function startVm(
       return failed('A disk operation for the VM is in progress', 'VM_STATUS_DISK_OP_IN_PROGRESS');
     const profile = profileOf(request);
     refuseUnknownWishes(request);
-    const more = await extraDisks(deps, request, fds, { owner, profile, sender });
+    const { files, storage } = filesOf(request, fds);
+    const more = await extraDisks(deps, request, storage, { owner, profile });
+    if (fds.length + more.length > 0) await refuseOthers(deps, sender);
     const vm = await concierge.startVm({
       ...{ name: request.name, owner, profile },
       ...(request.cpus > 0 && { cpus: request.cpus }),
       ...(request.timeout > 0 && { timeoutMs: request.timeout * 1000 }),
       ...(request.kernel_params.length > 0 && { kernelParams: request.kernel_params }),
       ...(more.length > 0 && { disks: more }),
+      ...(Object.keys(files).length > 0 && { files }),
     });
     return started(vm);
   } catch (e) {
@@ -92,9 +95,6 @@ function profileOf(request: StartRequest): ImageProfile {
 
 /** Nothing is passed over that would make another VM of it. What only says how the VM looks on a screen is. */
 function refuseUnknownWishes(request: StartRequest): void {
-  const kind = request.fds.find((one) => one !== 'STORAGE');
-  if (kind !== undefined)
-    throw new Refusal(`A VM is started with the image there is; a descriptor of its ${kind} cannot be taken yet`);
   if (request.writable_rootfs) throw new Refusal('The root file system of a VM can only be read');
   if (request.oem_strings.length > 0) throw new Refusal('VMs have no OEM strings yet');
   if (request.vtpm_proxy) throw new Refusal('VMs have no TPM');
@@ -105,25 +105,52 @@ function refuseUnknownWishes(request: StartRequest): void {
   if (isTooMuch) throw new Refusal('The kernel parameters are too many, too long, or no text');
 }
 
+/** What each kind of descriptor stands in for. */
+const FILE_OF = { KERNEL: 'kernel', INITRD: 'initrd', ROOTFS: 'rootfs' } as const;
+
+/** The n-th descriptor is what the n-th name says. */
+function filesOf(
+  { fds: kinds }: StartRequest,
+  fds: readonly number[],
+): { readonly files: BootFiles; readonly storage: readonly number[] } {
+  const files: Partial<Record<keyof BootFiles, string>> = {};
+  const storage: number[] = [];
+  for (const [at, fd] of fds.entries()) {
+    const kind = kinds[at];
+    if (kind === 'STORAGE') {
+      storage.push(fd);
+      continue;
+    }
+    if (kind !== 'KERNEL' && kind !== 'INITRD' && kind !== 'ROOTFS')
+      throw new Refusal(`VMs boot their kernel at once: there is no firmware, and nothing that takes its ${kind}`);
+    if (files[FILE_OF[kind]] !== undefined) throw new Refusal(`Two descriptors of ${kind} came`);
+    files[FILE_OF[kind]] = fileOfDescriptor(fd, kind).path;
+  }
+  return { files, storage };
+}
+
+/** Opened by us, files of the caller's must not become those that only we may open. */
+async function refuseOthers({ userOf }: StartDependencies, sender: string): Promise<void> {
+  const user = await userOf(sender);
+  if (user !== 0 && user !== process.getuid?.())
+    throw new Refusal('Files that are no disk of the VM can only be given by the user that concierge runs as');
+}
+
 /**
  * A VM of ours has one disk of its own, which CreateDiskImage has made; it is attached whether or not it is named. More of them
- * are files of the caller's: opened by us, they must not become those that only we may open.
+ * are files of the caller's.
  */
 async function extraDisks(
-  { disks, userOf }: StartDependencies,
+  { disks }: StartDependencies,
   request: StartRequest,
   fds: readonly number[],
-  { owner, profile, sender }: { owner: string; profile: ImageProfile; sender: string },
+  { owner, profile }: { owner: string; profile: ImageProfile },
 ): Promise<readonly ExtraDisk[]> {
   if (request.disks.length + fds.length > DISKS_MAX) throw new Refusal('Rejecting request with too many disks');
   if (profile === 'full' && request.disks.length + fds.length === 0)
     throw new Refusal('Missing required stateful disk');
   const own = request.disks.length === 0 ? undefined : (await disks?.list({ owner, vm: request.name }))?.[0]?.path;
   const others = request.disks.filter(({ path }) => path !== own);
-  if (others.length + fds.length === 0) return [];
-  const user = await userOf(sender);
-  if (user !== 0 && user !== process.getuid?.())
-    throw new Refusal('Disks that are no disk of the VM can only be given by the user that concierge runs as');
   return [...others.map(namedDisk), ...fds.map(diskOfDescriptor)];
 }
 
@@ -136,14 +163,19 @@ function namedDisk({ path, writable, image_type }: StartRequest['disks'][number]
   return { path, readOnly: !writable };
 }
 
-/** By its path, which is still there when a device is started anew; a descriptor would mean another file then. */
 export function diskOfDescriptor(fd: number): ExtraDisk {
+  const { path, access } = fileOfDescriptor(fd, 'STORAGE');
+  return { path, readOnly: access === 'read' };
+}
+
+/** By its path, which is still there when a device is started anew; a descriptor would mean another file then. */
+function fileOfDescriptor(fd: number, kind: string): { readonly path: string; readonly access: 'read' | 'read-write' } {
   const given = fstatSync(fd);
   const path = readlinkSync(`/proc/self/fd/${fd}`);
   const found = statSync(path, { throwIfNoEntry: false });
   const isThere = found?.dev === given.dev && found.ino === given.ino && (given.isFile() || given.isBlockDevice());
-  if (!isThere) throw new Refusal('A descriptor of STORAGE has to be that of a file, or a block device, with a name');
+  if (!isThere) throw new Refusal(`A descriptor of ${kind} has to be that of a file, or a block device, with a name`);
   const access = accessOf(fd);
-  if (access === 'write') throw new Refusal('A descriptor of STORAGE cannot be read from');
-  return { path, readOnly: access === 'read' };
+  if (access === 'write') throw new Refusal(`A descriptor of ${kind} cannot be read from`);
+  return { path, access };
 }
