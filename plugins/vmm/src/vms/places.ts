@@ -1,7 +1,7 @@
 // Where a VM has its sockets.
 
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { controlSocketPath } from '@runtime/sdk/client';
 import { errors } from '../errors.ts';
@@ -41,6 +41,12 @@ export function makeVmFolder(vms: string, name: string): string {
 /** With all that is in it. */
 export function removeVmFolder(vms: string, name: string): void {
   rmSync(join(vms, name), { recursive: true, force: true });
+}
+
+/** What a runtime that was killed has left of VMs that are no more. @param known names of those that are */
+export function removeOtherFolders(vms: string, known: ReadonlySet<string>): void {
+  if (!existsSync(vms)) return;
+  for (const name of readdirSync(vms)) if (!known.has(name)) removeVmFolder(vms, name);
 }
 
 /** One that is not there, or holds something, is left as it is. */

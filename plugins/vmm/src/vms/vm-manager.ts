@@ -25,7 +25,7 @@ import { consoleLog } from '../machine/qemu/qemu-vm.ts';
 import { adoptDevices, assemble, type BootFiles } from './assemble.ts';
 import { leaseFor } from './leases.ts';
 import { stopOrphans } from './orphans.ts';
-import { removeVmFolder } from './places.ts';
+import { removeOtherFolders, removeVmFolder } from './places.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { reloadDevicesOf } from './reload-devices.ts';
 import { Vm } from './vm.ts';
@@ -84,6 +84,8 @@ export class VmManager implements Vms {
         }),
       ),
     );
+    // A VM that the code before this is just starting has a folder, too.
+    if (handed === undefined) removeOtherFolders(this.#options.vmsFolder, new Set(this.#vms.keys()));
   }
 
   /** @see stopOrphans */
