@@ -33,7 +33,8 @@ export function addDelete(commands: CommandRegistry, parts: CommandParts): void 
   );
 }
 
-async function agrees(io: CommandIo, question: string): Promise<boolean> {
+/** Asks, and whether the answer was yes. */
+export async function agrees(io: CommandIo, question: string): Promise<boolean> {
   await io.err(question);
   let answer = '';
   for await (const bytes of io.input) {

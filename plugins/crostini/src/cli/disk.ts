@@ -191,7 +191,7 @@ async function bytesOf(disks: Disks, vm: string): Promise<number> {
 }
 
 /** ^C ends the job; one that cannot be ended goes on. */
-async function follow(
+export async function follow(
   disks: Disks,
   begun: DiskJob,
   detach: boolean,

@@ -16,6 +16,8 @@ import { addStart, startWithProgress } from './start.ts';
 import { addStop } from './stop.ts';
 import { addSuspend } from './suspend.ts';
 import { addTermina } from './termina.ts';
+import { addVmc } from './vmc.ts';
+import { addOriginalVsh } from './vsh.ts';
 import { addVsh } from './vsh-commands.ts';
 
 export interface CommandParts {
@@ -47,5 +49,7 @@ export function addCommands(commands: CommandRegistry, parts: CommandParts): voi
   addVsh(commands, parts?.manager as ConciergeManager, (request, io, signal) =>
     startWithProgress(parts.manager, request, io, signal),
   );
+  addVmc(commands, parts);
+  addOriginalVsh(commands, parts?.manager as ConciergeManager);
   addTermina(commands, () => parts.verity());
 }

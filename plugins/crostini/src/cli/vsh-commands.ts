@@ -27,7 +27,9 @@ const GUEST_OPTIONS = {
   workdir: { type: 'string', short: 'w', summary: 'folder it begins in; default: the home of the user' },
 } as const;
 
-interface GuestValues {
+export interface GuestValues {
+  /** Of the VM. */
+  readonly owner?: string | undefined;
   readonly tty: boolean;
   readonly user: string | undefined;
   readonly env: readonly string[];
@@ -109,11 +111,12 @@ function addRun(commands: CommandRegistry, concierge: VshConcierge, start: Start
   );
 }
 
-async function runInGuest(
-  concierge: VshConcierge,
+/** No arguments are a shell. @returns the exit code */
+export async function runInGuest(
+  concierge: Pick<VshConcierge, 'endpoint'>,
   vm: string,
   argv: readonly string[],
-  { tty, user, env, workdir }: GuestValues,
+  { owner, tty, user, env, workdir }: GuestValues,
   io: CommandIo,
   signal: AbortSignal,
 ): Promise<number> {
@@ -122,7 +125,7 @@ async function runInGuest(
   const { type } = io.terminal;
   return await notRun(vm, async () => {
     const request: VshOptions = {
-      ...{ socketPath: await vshSocket(concierge, vm), argv },
+      ...{ socketPath: await vshSocket(concierge, vm, owner), argv },
       env: isTerminal && type !== undefined ? { TERM: type, ...variables } : variables,
       ...(user === undefined ? {} : { user }),
       ...(workdir === undefined ? {} : { cwd: workdir }),
@@ -133,8 +136,8 @@ async function runInGuest(
   });
 }
 
-async function vshSocket(concierge: VshConcierge, vm: string): Promise<string> {
-  const { directory } = await concierge.endpoint(vm);
+async function vshSocket(concierge: Pick<VshConcierge, 'endpoint'>, vm: string, owner?: string): Promise<string> {
+  const { directory } = await concierge.endpoint(vm, owner === undefined ? {} : { owner });
   return join(directory, `vsock.sock.g${VSH_PORT}`);
 }
 

@@ -1,0 +1,315 @@
+// `runtime vmc`: what VMs are managed with on ChromeOS, with its sub-commands, arguments and output, for the scripts and the
+// fingers that know them.
+
+import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { CommandIo, CommandRegistry } from '@runtime/sdk';
+import { vmKey } from '../concierge/names.ts';
+import type { StartTermina } from '../contract.ts';
+import type { DiskInfo, DiskJob } from '../contract-disks.ts';
+import { parseSize } from '../disks/sizes.ts';
+import { errors } from '../errors.ts';
+import { agrees } from './delete.ts';
+import { follow } from './disk.ts';
+import type { CommandParts } from './index.ts';
+import { startWithProgress } from './start.ts';
+import { runInGuest } from './vsh-commands.ts';
+
+const NAME = { name: 'name', summary: 'of the VM', required: true } as const;
+const FILE = { name: 'file', summary: 'a path', required: true } as const;
+const DONE = 'Operation completed successfully';
+const NO_CONTAINERS = 'there are no containers yet';
+const NO_SHARES = 'folders cannot be shared with VMs yet';
+const NO_USB = 'USB devices cannot be given to VMs yet';
+
+/** What is not here, and why. */
+const LACKING: Readonly<Record<string, string>> = {
+  adjust: 'it is for the VMs of ChromeOS that have such operations',
+  container: NO_CONTAINERS,
+  'inspect-backup': 'what a backup is of is told when it is imported',
+  'key-attach': NO_USB,
+  launch: NO_CONTAINERS,
+  'set-crostini-vm-type': 'Crostini is made of Termina VMs here',
+  share: NO_SHARES,
+  unshare: NO_SHARES,
+  'update-container-devices': NO_CONTAINERS,
+  'usb-attach': NO_USB,
+  'usb-detach': NO_USB,
+  'usb-list': NO_USB,
+};
+
+/** Options of `vmc start` that a VM here cannot follow; without an argument, and with one. */
+const NO_FLAGS = {
+  'enable-dgpu-passthrough': 'VMs cannot be given a GPU of the host',
+  'vtpm-proxy': 'VMs have no TPM',
+  'writable-rootfs': 'the root file system of a VM can only be read',
+} as const;
+const NO_VALUES = {
+  bios: 'VMs boot their kernel at once: there is no firmware',
+  pflash: 'VMs boot their kernel at once: there is no firmware',
+  'bios-dlc': 'VMs boot their kernel at once: there is no firmware',
+  'oem-string': 'VMs have no OEM strings yet',
+} as const;
+/** What only says how a VM looks and sounds is passed over, as ChromeOS does where there is no GPU. */
+const PASSED_OVER = [
+  ...([
+    'enable-gpu',
+    'enable-big-gl',
+    'enable-virtgpu-native-context',
+    'enable-audio-capture',
+    'no-start-lxd',
+  ] as const),
+] as const;
+const PASSED_OVER_VALUES = ['dlc-id', 'tools-dlc'] as const;
+
+const flag = (summary: string) => ({ type: 'boolean', summary }) as const;
+const value = (summary: string) => ({ type: 'string', summary }) as const;
+const namesOf = <T extends object>(table: T): (keyof T & string)[] => Object.keys(table) as (keyof T & string)[];
+function each<N extends string, S>(names: readonly N[], spec: S): Record<N, S> {
+  return Object.fromEntries(names.map((name) => [name, spec])) as Record<N, S>;
+}
+
+const START = {
+  ...each(namesOf(NO_FLAGS), flag('not here')),
+  ...each(namesOf(NO_VALUES), value('not here')),
+  ...each(PASSED_OVER, flag('passed over')),
+  ...each(PASSED_OVER_VALUES, value('passed over')),
+  'extra-disk': { type: 'string', multiple: true, summary: 'raw image, attached behind the disk of the VM' },
+  'kernel-param': { type: 'string', multiple: true, summary: 'parameter of the kernel' },
+  kernel: value('in the place of that of the image'),
+  initrd: value('in the place of that of the image'),
+  rootfs: value('in the place of that of the image'),
+  'vm-type': value('only CROSTINI'),
+  timeout: { type: 'number', summary: 'seconds that the guest may take until it calls' },
+  'no-shell': flag('do not open a shell in it'),
+  user: value('of the shell'),
+} as const;
+
+export function addVmc(commands: CommandRegistry, parts: CommandParts): void {
+  addStartAndStop(commands, parts);
+  addDiskCommands(commands, parts);
+  addJobs(commands, parts);
+  for (const [name, why] of Object.entries(LACKING)) {
+    commands.add(
+      {
+        name: `vmc ${name}`,
+        summary: `not here: ${why}`,
+        args: [{ name: 'argument', summary: 'any', variadic: true }],
+      },
+      () => {
+        throw errors.CROSTINI_ERR_USAGE({ details: { option: `vmc ${name}`, why } });
+      },
+    );
+  }
+}
+
+function addStartAndStop(commands: CommandRegistry, parts: CommandParts): void {
+  commands.add(
+    {
+      name: 'vmc start',
+      summary: 'start a VM, and open a shell in it',
+      args: [NAME],
+      options: START,
+    },
+    async ({ args: [name = ''], options, io, signal }) => {
+      for (const [option, why] of Object.entries({ ...NO_FLAGS, ...NO_VALUES })) {
+        const given = options[option as keyof typeof NO_FLAGS | keyof typeof NO_VALUES];
+        if (given !== undefined && given !== false) throw errors.CROSTINI_ERR_USAGE({ details: { option, why } });
+      }
+      const type = options['vm-type'];
+      if (type !== undefined && !/^(crostini|termina)$/i.test(type)) {
+        const why = `there are no VMs of type ${JSON.stringify(type)}`;
+        throw errors.CROSTINI_ERR_USAGE({ details: { option: 'vm-type', why } });
+      }
+      await startWithProgress(parts.manager, startRequest(name, options, io), io, signal);
+      if (options['no-shell']) return 0;
+      const guest = { user: options.user, tty: false, env: [], workdir: undefined };
+      return await runInGuest(parts.manager, name, [], guest, io, signal);
+    },
+  );
+
+  commands.add({ name: 'vmc stop', summary: 'stop a VM', args: [NAME] }, async ({ args: [name = ''] }) => {
+    await parts.manager.stopVm(name);
+  });
+
+  commands.add(
+    {
+      name: 'vmc logs',
+      summary: 'show what a VM has logged, or write it into a file',
+      args: [NAME, { name: 'file', summary: 'to write' }],
+    },
+    async ({ args: [name = '', file], io }) => {
+      const key = vmKey(name);
+      if (!parts.logs.has(key)) throw errors.CROSTINI_ERR_VM_NOT_FOUND({ details: { vm: name } });
+      const text = await parts.logs.text(key);
+      if (file === undefined) return await io.out(text.trimEnd());
+      const fd = openSync(resolve(io.cwd, file), 'wx', 0o600);
+      try {
+        writeFileSync(fd, text);
+      } finally {
+        closeSync(fd);
+      }
+    },
+  );
+}
+
+interface StartValues {
+  readonly 'extra-disk': readonly string[];
+  readonly 'kernel-param': readonly string[];
+  readonly kernel: string | undefined;
+  readonly initrd: string | undefined;
+  readonly rootfs: string | undefined;
+  readonly timeout: number | undefined;
+}
+
+function startRequest(name: string, options: StartValues, { cwd }: CommandIo): StartTermina {
+  const { kernel, initrd, rootfs, timeout } = options;
+  const files = Object.fromEntries(
+    Object.entries({ kernel, initrd, rootfs }).flatMap(([kind, path]) =>
+      path === undefined ? [] : [[kind, resolve(cwd, path)]],
+    ),
+  );
+  return {
+    ...{ name, profile: 'full', kernelParams: options['kernel-param'] },
+    disks: options['extra-disk'].map((path) => ({ path: resolve(cwd, path), readOnly: false })),
+    ...(Object.keys(files).length === 0 ? {} : { files }),
+    ...(timeout === undefined ? {} : { timeoutMs: timeout * 1_000 }),
+  };
+}
+
+function addDiskCommands(commands: CommandRegistry, parts: CommandParts): void {
+  commands.add(
+    {
+      name: 'vmc create',
+      summary: 'make the disk of a VM',
+      args: [NAME],
+      options: { size: value('such as 20G; default: 90 % of what is free'), 'vm-type': value('only termina') },
+    },
+    async ({ args: [vm = ''], options: { size }, io }) => {
+      const { status } = await parts.disks.create({ vm, bytes: size === undefined ? 0 : parseSize(size) });
+      if (status === 'exists') throw errors.CROSTINI_ERR_DISK_EXISTS({ details: { vm } });
+      await io.out(DONE);
+    },
+  );
+
+  commands.add(
+    {
+      name: 'vmc create-extra-disk',
+      summary: 'make a raw image for vmc start --extra-disk',
+      args: [FILE],
+      options: { size: { type: 'string', required: true, summary: 'such as 20G' } },
+    },
+    async ({ args: [file = ''], options: { size = '' }, io }) => {
+      const bytes = parseSize(size);
+      const path = resolve(io.cwd, file);
+      const fd = openSync(path, 'wx', 0o600);
+      try {
+        ftruncateSync(fd, bytes);
+      } finally {
+        closeSync(fd);
+      }
+      await io.out(`A raw disk is created at ${path}.`);
+    },
+  );
+
+  commands.add(
+    {
+      name: 'vmc destroy',
+      summary: 'remove the disk of a VM, with all that is on it',
+      args: [NAME],
+      options: { yes: { type: 'boolean', short: 'y', summary: 'do not ask' } },
+    },
+    async ({ args: [vm = ''], options: { yes }, io }) => {
+      if (!yes) {
+        await io.out(`WARNING: this will delete all data stored in VM '${vm}'`);
+        if (!(await agrees(io, 'Continue? (y/N) '))) return 1;
+      }
+      await parts.manager.stopVm(vm, { reason: 'DESTROY_DISK_IMAGE_REQUESTED' });
+      await parts.disks.destroy({ vm });
+      return 0;
+    },
+  );
+
+  commands.add({ name: 'vmc list', summary: 'list the disks of VMs' }, async ({ io }) => {
+    const all = await parts.disks.list();
+    for (const disk of all) await io.out(listed(disk));
+    await io.out(`Total Size (bytes): ${all.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0)}`);
+  });
+}
+
+/** As scripts read it. */
+function listed({ vm, allocatedBytes, minBytes, userChosenSize }: DiskInfo): string {
+  const least = minBytes === undefined ? '' : `, min shrinkable size ${minBytes} bytes`;
+  return `${vm} (${allocatedBytes} bytes${least}, raw${userChosenSize ? '' : ', sparse'})`;
+}
+
+function addJobs(commands: CommandRegistry, parts: CommandParts): void {
+  const finish = async (what: string, job: DiskJob, io: CommandIo, signal: AbortSignal): Promise<void> => {
+    await io.out(`${what} in progress: ${job.uuid}`);
+    await follow(parts.disks, job, false, io, signal);
+    await io.out(DONE);
+  };
+
+  commands.add(
+    {
+      name: 'vmc export',
+      summary: 'copy the disk of a VM into a file',
+      args: [NAME, FILE],
+      options: {
+        digest: { type: 'boolean', short: 'd', summary: 'write its SHA-256 into FILE.sha256.txt' },
+        force: { type: 'boolean', short: 'f', summary: 'although the VM runs' },
+      },
+    },
+    async ({ args: [vm = '', file = ''], options: { digest, force }, io, signal }) => {
+      const to = resolve(io.cwd, file);
+      const job = await parts.disks.export({ vm, to, force, ...(digest ? { digest: `${to}.sha256.txt` } : {}) });
+      await finish('Export', job, io, signal);
+    },
+  );
+
+  commands.add(
+    {
+      name: 'vmc import',
+      summary: 'make the disk of a VM from what an export made',
+      args: [NAME, FILE],
+      options: {
+        'vm-type': { type: 'string', choices: ['termina', 'baguette'], summary: 'when the file does not tell it' },
+      },
+    },
+    async ({ args: [vm = '', file = ''], options, io, signal }) => {
+      const type = options['vm-type'] as 'termina' | 'baguette' | undefined;
+      const from = resolve(io.cwd, file);
+      await finish(
+        'Import',
+        await parts.disks.import({ vm, from, ...(type === undefined ? {} : { type }) }),
+        io,
+        signal,
+      );
+    },
+  );
+
+  commands.add(
+    {
+      name: 'vmc resize',
+      summary: 'change the size of the disk of a VM, also while it runs',
+      args: [NAME, { name: 'size', summary: 'in bytes, or such as 20G', required: true }],
+    },
+    async ({ args: [vm = '', size = ''], io, signal }) =>
+      finish('Resize', await parts.disks.resize({ vm, bytes: parseSize(size) }), io, signal),
+  );
+
+  commands.add(
+    {
+      name: 'vmc disk-op-status',
+      summary: 'show how far an export, import or resize is',
+      args: [{ name: 'uuid', summary: 'as it was printed', required: true }],
+    },
+    async ({ args: [uuid = ''], io }) => {
+      const { state, percent } = await parts.disks.status(uuid);
+      if (state === 'running') return await io.out(`Operation in progress: ${percent}% done`);
+      if (state === 'done') return await io.out(DONE);
+      await io.out('Operation failed');
+      return 1;
+    },
+  );
+}
