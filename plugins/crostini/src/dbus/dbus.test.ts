@@ -139,6 +139,10 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
         },
       },
       logs: async (name) => `console of ${name}`,
+      balloon: async () => ({
+        actualMib: 768,
+        guest: { at: 0, totalMib: 700, availableMib: 100, freeMib: 50, swappedIn: 0, majorFaults: 0 },
+      }),
     });
 
   const happens = <E extends keyof EventMap>(topic: E, data: EventMap[E]): unknown =>
@@ -344,6 +348,15 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     expect(await call('CancelDiskImageOperation', { command_uuid: 'job-1' })).toMatchObject({ success: true });
     disks.cancel.mockRejectedValue(errors.CROSTINI_ERR_DISK_JOB_NOT_FOUND({ details: { uuid: 'x' } }));
     expect(await call('CancelDiskImageOperation', { command_uuid: 'x' })).toMatchObject({ success: false });
+  });
+
+  test('the memory that a VM has given back is told in bytes', async () => {
+    await concierge.startVm({ name: 'termina', owner: OWNER });
+    const asked = { name: 'termina', owner_id: OWNER };
+    expect(await call('GetBalloonInfo', asked)).toMatchObject({
+      ...{ success: true, balloon_info: { balloon_size: 256n * 2n ** 20n, available_memory: 100n * 2n ** 20n } },
+    });
+    expect(await call('GetBalloonInfo', { ...asked, name: 'other' })).toMatchObject({ success: false });
   });
 
   test('what makes no sense here says so', async () => {

@@ -3,7 +3,7 @@
 const NO_ARC = 'Android runs as a plugin of its own here, not through concierge';
 const NO_PLUGIN_VM = 'Parallels belongs to ChromeOS, and is not there';
 const NO_USB = 'USB devices cannot be given to VMs yet';
-const NO_BALLOON = 'the memory of VMs cannot be taken back while they run yet';
+const OWN_BALLOON = 'the memory of VMs follows that of the host by itself: settings.crostini.config.balloon';
 const NO_GPU = 'VMs have no GPU yet, and nothing is kept for one';
 const NO_BAGUETTE = 'there are no Baguette VMs yet';
 const NO_FIRMWARE = 'VMs boot their kernel at once: there is no firmware that would have a flash';
@@ -12,7 +12,7 @@ const NETWORK = 'each VM has the network that its description gives it: runtime 
 export const UNSUPPORTED = {
   AddGroupPermissionMesa: NO_GPU,
   AdjustVm: 'it is for the VMs of ChromeOS that have such operations',
-  AggressiveBalloon: NO_BALLOON,
+  AggressiveBalloon: OWN_BALLOON,
   ArcVmCompleteBoot: NO_ARC,
   AttachKey: NO_USB,
   AttachNetDevice: NETWORK,
@@ -20,15 +20,14 @@ export const UNSUPPORTED = {
   DetachNetDevice: NETWORK,
   DetachUsbDevice: NO_USB,
   GetBaguetteImageUrl: NO_BAGUETTE,
-  GetBalloonInfo: NO_BALLOON,
   GetVmEnterpriseReportingInfo: 'nothing is reported to an enterprise from here',
   GetVmGpuCachePath: NO_GPU,
   GetVmMemoryManagementKillsConnection: 'there is no Chrome whose tabs could be discarded for the memory of VMs',
   InstallPflash: NO_FIRMWARE,
   ModifyFakePowerConfig: NO_ARC,
   MuteVmAudio: 'VMs have no sound yet',
-  ReclaimVmMemory: NO_BALLOON,
-  SetBalloonTimer: NO_BALLOON,
+  ReclaimVmMemory: OWN_BALLOON,
+  SetBalloonTimer: OWN_BALLOON,
   SetUpVmUser: NO_BAGUETTE,
   SetVmCpuRestriction: 'the share of a VM in the CPUs is that of its systemd scope: systemctl set-property',
   StartArcVm: NO_ARC,

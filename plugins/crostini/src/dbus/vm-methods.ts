@@ -1,6 +1,7 @@
 // What the D-Bus does with VMs.
 
 import { readFileSync } from 'node:fs';
+import type { BalloonState } from '@runtime/plugin-vmm/contract';
 import { isRuntimeError } from '@runtime/sdk';
 import { DBUS_ERRORS, DBusError } from '@runtime/sdk/dbus';
 import type { Concierge, TerminaVm } from '../contract.ts';
@@ -15,6 +16,8 @@ export interface VmDependencies {
   readonly disks: Disks | undefined;
   /** What a VM has written to its console; at most 256 KiB of it is sent. */
   readonly logs?: ((name: string, owner: string) => Promise<string>) | undefined;
+  /** Of the vmm plugin. */
+  readonly balloon?: ((machine: string) => Promise<BalloonState>) | undefined;
 }
 
 const LOG_MAX = 262_144;
@@ -28,6 +31,7 @@ type VmMethods = Pick<
   | 'SuspendVm'
   | 'ResumeVm'
   | 'ListVms'
+  | 'GetBalloonInfo'
   | 'GetVmInfo'
   | 'GetVmLogs'
   | 'GetVmLaunchAllowed'
@@ -106,6 +110,15 @@ export function vmMethods(deps: VmDependencies, userOf: (sender: string) => Prom
         // There is no field for the reason.
         () => ({ success: false }),
       ),
+    GetBalloonInfo: ({ name, owner_id }) =>
+      orRefused<Response<'GetBalloonInfoResponse'>>(
+        async () => {
+          const vm = await find(name, owner_id);
+          if (vm === undefined || deps.balloon === undefined) return { success: false };
+          return { success: true, balloon_info: balloonInfo(vm, await deps.balloon(vm.machine)) };
+        },
+        () => ({ success: false }),
+      ),
     async GetVmLogs({ name, owner_id }) {
       if (deps.logs === undefined) throw new DBusError(DBUS_ERRORS.notSupported, 'what VMs write is not kept');
       const vm = await find(name, owner_id);
@@ -130,6 +143,18 @@ export function vmMethods(deps: VmDependencies, userOf: (sender: string) => Prom
       if (vm_type === 'TERMINA') return { success: true };
       return { success: false, reason: 'Crostini is made of Termina VMs here' };
     },
+  };
+}
+
+const MIB = 2n ** 20n;
+
+/** In bytes. */
+function balloonInfo({ memoryMib }: TerminaVm, { actualMib, guest }: BalloonState): Response<'BalloonInfo'> {
+  const bytes = (mib: number): bigint => BigInt(Math.max(0, Math.floor(mib))) * MIB;
+  return {
+    balloon_size: bytes(memoryMib - actualMib),
+    available_memory: bytes(guest?.availableMib ?? 0),
+    free_memory: bytes(guest?.freeMib ?? 0),
   };
 }
 
