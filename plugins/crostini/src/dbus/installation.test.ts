@@ -80,3 +80,14 @@ describe.runIf(hasDbusDaemon())('files for an installation', () => {
     expect(await answered).toContain('org.freedesktop.DBus.Error.Spawn');
   });
 });
+
+const hasAnalyze = spawnSync('systemd-analyze', ['--version'], { stdio: 'ignore' }).status === 0;
+
+describe.runIf(hasAnalyze)('units of systemd', () => {
+  test.each(['user', 'system'])('the one of the %s is sound', async (where) => {
+    const unit = fileURLToPath(new URL(`../../share/systemd/${where}/runtime.service`, import.meta.url));
+    const env = { ...process.env, XDG_RUNTIME_DIR: tmpdir() };
+    const { stderr } = await run('systemd-analyze', ['verify', '--man=no', `--${where}`, unit], { env });
+    expect(stderr.split('\n').filter((line) => line.includes('runtime.service'))).toEqual([]);
+  });
+});
