@@ -86,8 +86,13 @@ const hasAnalyze = spawnSync('systemd-analyze', ['--version'], { stdio: 'ignore'
 describe.runIf(hasAnalyze)('units of systemd', () => {
   test.each(['user', 'system'])('the one of the %s is sound', async (where) => {
     const unit = fileURLToPath(new URL(`../../share/systemd/${where}/runtime.service`, import.meta.url));
-    const env = { ...process.env, XDG_RUNTIME_DIR: tmpdir() };
-    const { stderr } = await run('systemd-analyze', ['verify', '--man=no', `--${where}`, unit], { env });
-    expect(stderr.split('\n').filter((line) => line.includes('runtime.service'))).toEqual([]);
+    const folder = mkdtempSync(join(tmpdir(), 'units-'));
+    try {
+      const env = { ...process.env, XDG_RUNTIME_DIR: folder };
+      const { stderr } = await run('systemd-analyze', ['verify', '--man=no', `--${where}`, unit], { env });
+      expect(stderr.split('\n').filter((line) => line.includes('runtime.service'))).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
