@@ -73,7 +73,8 @@ export async function startWithProgress(
   return vm;
 }
 
-async function stayUntil(desk: Desk, name: string, signal: AbortSignal): Promise<void> {
+/** That VM has ended, or nobody waits any more. */
+export async function stayUntil(desk: Desk, name: string, signal: AbortSignal): Promise<void> {
   const asked = new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
@@ -91,7 +92,8 @@ function toMib(text: string): number {
   return wholeNumber('mem', Number(digits) * (unit === 'G' ? 1024 : 1), MIN_MIB, MAX_MIB);
 }
 
-function wholeNumber(option: string, value: number, least: number, most: number): number {
+/** @throws CROSTINI_ERR_USAGE */
+export function wholeNumber(option: string, value: number, least: number, most: number): number {
   if (Number.isInteger(value) && value >= least && value <= most) return value;
   throw refuse(option, `${value} is not a whole number from ${least} to ${most}`);
 }

@@ -44,6 +44,7 @@ test('disks are made, listed, resized, exported, imported and destroyed, and say
   const run = async (command: string, args: string[], options = {}, input = '') =>
     (await all.runtime.run(`vmc ${command}`, { args, options, input })).out;
   const file = join(all.folder, 'a.zst');
+  await expect(run('create', ['a'], { 'vm-type': 'BOREALIS' })).rejects.toMatchObject({ code: 'CROSTINI_ERR_USAGE' });
   expect(await run('create', ['a'], { size: '4M' })).toEqual(['Operation completed successfully']);
   expect(await run('list', [])).toEqual([`a (${4 * MIB} bytes, raw)`, `Total Size (bytes): ${4 * MIB}`]);
   const exported = await run('export', ['a', file], { digest: true });
@@ -86,7 +87,14 @@ test('a VM is started as it is asked for, with a shell unless that is not wanted
   // Nobody listens there.
   await expect(start({})).rejects.toMatchObject({ code: 'CROSTINI_ERR_NOT_RUN' });
   expect(all.done.at(-1)).toBe('shell a ');
-  for (const refused of [{ bios: 'x' }, { 'vtpm-proxy': true }, { 'vm-type': 'BAGUETTE' }, { 'oem-string': 'x' }])
+  for (const refused of [
+    { bios: 'x' },
+    { timeout: 0 },
+    { timeout: 1e6 },
+    { 'vtpm-proxy': true },
+    { 'vm-type': 'BAGUETTE' },
+    { 'oem-string': 'x' },
+  ])
     await expect(start(refused)).rejects.toMatchObject({ code: 'CROSTINI_ERR_USAGE' });
 });
 

@@ -12,7 +12,7 @@ import { errors } from '../errors.ts';
 import { agrees } from './delete.ts';
 import { follow } from './disk.ts';
 import type { CommandParts } from './index.ts';
-import { startWithProgress } from './start.ts';
+import { startWithProgress, stayUntil, wholeNumber } from './start.ts';
 import { runInGuest } from './vsh-commands.ts';
 
 const NAME = { name: 'name', summary: 'of the VM', required: true } as const;
@@ -95,6 +95,8 @@ export function addVmc(commands: CommandRegistry, parts: CommandParts): void {
         name: `vmc ${name}`,
         summary: `not here: ${why}`,
         args: [{ name: 'argument', summary: 'any', variadic: true }],
+        // So that who gives them is told why, too.
+        options: { privileged: value('not here'), timeout: value('not here') },
       },
       () => {
         throw errors.CROSTINI_ERR_USAGE({ details: { option: `vmc ${name}`, why } });
@@ -108,6 +110,7 @@ function addStartAndStop(commands: CommandRegistry, parts: CommandParts): void {
     {
       name: 'vmc start',
       summary: 'start a VM, and open a shell in it',
+      lasting: true,
       args: [NAME],
       options: START,
     },
@@ -116,13 +119,12 @@ function addStartAndStop(commands: CommandRegistry, parts: CommandParts): void {
         const given = options[option as keyof typeof NO_FLAGS | keyof typeof NO_VALUES];
         if (given !== undefined && given !== false) throw errors.CROSTINI_ERR_USAGE({ details: { option, why } });
       }
-      const type = options['vm-type'];
-      if (type !== undefined && !/^(crostini|termina)$/i.test(type)) {
-        const why = `there are no VMs of type ${JSON.stringify(type)}`;
-        throw errors.CROSTINI_ERR_USAGE({ details: { option: 'vm-type', why } });
-      }
+      checkType(options['vm-type']);
       await startWithProgress(parts.manager, startRequest(name, options, io), io, signal);
-      if (options['no-shell']) return 0;
+      if (options['no-shell']) {
+        if (parts.lastsOnlyHere) await stayUntil(parts.desk, name, signal);
+        return 0;
+      }
       const guest = { user: options.user, tty: false, env: [], workdir: undefined };
       return await runInGuest(parts.manager, name, [], guest, io, signal);
     },
@@ -153,6 +155,13 @@ function addStartAndStop(commands: CommandRegistry, parts: CommandParts): void {
   );
 }
 
+/** Here, Crostini is made of Termina VMs. @throws CROSTINI_ERR_USAGE */
+function checkType(type: string | undefined): void {
+  if (type === undefined || /^(crostini|termina)$/i.test(type)) return;
+  const why = `there are no VMs of type ${JSON.stringify(type)}`;
+  throw errors.CROSTINI_ERR_USAGE({ details: { option: 'vm-type', why } });
+}
+
 interface StartValues {
   readonly 'extra-disk': readonly string[];
   readonly 'kernel-param': readonly string[];
@@ -173,7 +182,7 @@ function startRequest(name: string, options: StartValues, { cwd }: CommandIo): S
     ...{ name, profile: 'full', kernelParams: options['kernel-param'] },
     disks: options['extra-disk'].map((path) => ({ path: resolve(cwd, path), readOnly: false })),
     ...(Object.keys(files).length === 0 ? {} : { files }),
-    ...(timeout === undefined ? {} : { timeoutMs: timeout * 1_000 }),
+    ...(timeout === undefined ? {} : { timeoutMs: wholeNumber('timeout', timeout, 1, 3_600) * 1_000 }),
   };
 }
 
@@ -185,7 +194,8 @@ function addDiskCommands(commands: CommandRegistry, parts: CommandParts): void {
       args: [NAME],
       options: { size: value('such as 20G; default: 90 % of what is free'), 'vm-type': value('only termina') },
     },
-    async ({ args: [vm = ''], options: { size }, io }) => {
+    async ({ args: [vm = ''], options: { size, 'vm-type': type }, io }) => {
+      checkType(type);
       const { status } = await parts.disks.create({ vm, bytes: size === undefined ? 0 : parseSize(size) });
       if (status === 'exists') throw errors.CROSTINI_ERR_DISK_EXISTS({ details: { vm } });
       await io.out(DONE);
