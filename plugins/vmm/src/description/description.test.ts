@@ -77,6 +77,16 @@ test('a guest behind a user-mode network can have addresses of its own', () => {
   expect(natives).toMatchObject([{ kind: 'user-net', guest: card }]);
 });
 
+test('ports of this computer lead to a guest behind passt, and to no other', () => {
+  const ports = { tcp: ['2222:22', '127.0.0.1/8080'], udp: ['5353'] };
+  const { devices } = planVm({ name: 'dev', net: [ports] }, defaults);
+  expect(devices.find(({ kind }) => kind === 'net')?.options).toEqual({ backend: 'passt', ...ports });
+  for (const backend of ['user', 'tap', 'none'] as const) {
+    expect(() => planVm({ name: 'dev', net: [{ ...ports, backend }] }, defaults)).toThrow(`${backend} leads no ports`);
+  }
+  expect(problem('net: [{tcp: ["22,33"]}]')).toContain('net[0].tcp[0]: must be a port');
+});
+
 test.each([
   [{ address: '10.0.0.2/24' }, 'go together'],
   [{ gateway: '10.0.0.1' }, 'go together'],

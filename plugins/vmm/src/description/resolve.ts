@@ -74,7 +74,10 @@ export function planVm(given: VmDescription & { readonly name: string }, default
   if (description.initrd !== undefined && description.kernel === undefined) {
     throw refuse(name, 'initrd: it needs the kernel that it was made for');
   }
-  for (const card of description.net) checkAddress(name, card);
+  for (const card of description.net) {
+    checkAddress(name, card);
+    checkPorts(name, card);
+  }
   const names = numbered();
   const devices = plannedDevices(description, names, absolute);
   const natives = plannedNatives(description, names);
@@ -114,13 +117,13 @@ function plannedDevices(description: VmDescription, names: Names, absolute: (pat
   }));
   const cards = net
     .filter(({ backend }) => backend !== 'user' && backend !== 'none')
-    .map(({ backend, mac, 'tap-name': tapName, 'vq-pairs': pairs, ...card }) => ({
+    .map(({ backend, mac, 'tap-name': tapName, 'vq-pairs': pairs, tcp, udp, ...card }) => ({
       ...plain,
       id: names('net'),
       kind: 'net',
       wantsMac: true,
       ...(mac === undefined ? {} : { mac }),
-      options: defined({ backend, mac, tapName, pairs, guest: guestAddress(card) }),
+      options: defined({ backend, mac, tapName, pairs, tcp, udp, guest: guestAddress(card) }),
     }));
   const folders = share.map(({ path, tag, ro }) => ({
     ...plain,
@@ -187,6 +190,13 @@ function checkAddress(name: string, { backend, address, gateway, dns }: Card): v
   ) {
     throw refuse(name, `net: dns ${dns} is not another one of the 256 addresses around ${own}`);
   }
+}
+
+/** @throws VMM_ERR_DESCRIPTION */
+function checkPorts(name: string, { backend, tcp = [], udp = [] }: Card): void {
+  if (backend === 'passt' || tcp.length + udp.length === 0) return;
+  const hint = backend === 'user' ? ': install passt' : '';
+  throw refuse(name, `net: ${backend} leads no ports of this computer to the guest, as passt does${hint}`);
 }
 
 function toNumber(address: string): number {

@@ -8,6 +8,14 @@ export const VM_NAME: RegExp = /^[a-z0-9][a-z0-9._-]{0,31}$/;
 const DEVICE_ID = /^[a-z][a-z0-9-]{0,23}$/;
 const MAC = /^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/;
 
+/** As passt(1) has them, one by one: `2222:22`, `127.0.0.1/8080:80`. */
+const ledPort = z
+  .string()
+  .regex(
+    /^(((\d{1,3}\.){3}\d{1,3})\/)?\d{1,5}(:\d{1,5})?$/,
+    'must be a port of this computer and one of the guest: 2222:22, or 127.0.0.1/2222:22',
+  );
+
 const ipv4 = z.ipv4('must be an IPv4 address such as 100.115.92.26');
 
 const path = z.string().min(1).max(4096);
@@ -70,6 +78,14 @@ export const netSchema = z
       .describe(
         "Of the guest that has an address: what it asks there is asked of this computer's name server. With user it is of the same 256 addresses as the guest.",
       ),
+    tcp: z
+      .array(ledPort)
+      .max(64)
+      .optional()
+      .describe(
+        'Ports of this computer that lead to the guest, with passt only: 2222:22; of one address: 127.0.0.1/2222:22.',
+      ),
+    udp: z.array(ledPort).max(64).optional().describe('The same for UDP.'),
   })
   .describe('A network card.');
 
