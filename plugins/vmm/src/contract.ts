@@ -113,6 +113,16 @@ export interface MachineSpec {
   readonly serials: readonly SerialFile[];
 }
 
+/** Where a machine goes on instead of beginning at its firmware. */
+export interface MachineState {
+  /** Of what `save` has written. */
+  readonly path: string;
+  /** What `save` answered. */
+  readonly program: string;
+  /** Devices that are not in the state, by id: plugged in when it is loaded, in this order, before the guest runs. */
+  readonly plugged: readonly string[];
+}
+
 export interface ConsoleChunk {
   readonly bytes: Uint8Array;
   /** Where the next read goes on. */
@@ -154,8 +164,16 @@ export interface BalloonState {
  * The native KVM machine offers the same.
  */
 export interface Machine {
-  /** Makes it, with all its devices, and does not let the guest run. @throws VMM_ERR_MACHINE, VMM_ERR_QEMU_MISSING */
-  create(spec: MachineSpec): Promise<void>;
+  /**
+   * Makes it, with all its devices, and does not let the guest run.
+   * @throws VMM_ERR_MACHINE, VMM_ERR_QEMU_MISSING; VMM_ERR_SNAPSHOT when it cannot go on from that state
+   */
+  create(spec: MachineSpec, from?: MachineState): Promise<void>;
+  /**
+   * Writes memory and devices of one that is paused into a new file of mode 0600. The answer stands for the program that
+   * wrote it: another may not be able to load it. @throws VMM_ERR_SNAPSHOT; nothing is left at `path` then
+   */
+  save(vm: string, path: string): Promise<string>;
   /** Takes over a machine that outlived the runtime. False when it is gone. */
   adopt(spec: MachineSpec): Promise<boolean>;
   /** Lets the guest run for the first time. */
@@ -223,14 +241,34 @@ export interface VmDetail extends VmInfo {
 export interface StartOptions {
   /** What relative paths are relative to; default: where the runtime was started. */
   readonly cwd?: string;
+  /** Its guest goes on from there instead of booting. */
+  readonly restore?: VmSnapshot;
+}
+
+/** A VM at one moment, for others to go on from: its memory and its devices, not what is on its disks. */
+export interface VmSnapshot {
+  /** Absolute. */
+  readonly path: string;
+  /** What saved it. */
+  readonly program: string;
+  /** What a VM has to be like, to the letter, to go on from it. */
+  readonly shape: string;
+  /** Devices that are in it, and their PCI slots; others that a VM has are plugged in. */
+  readonly slots: Readonly<Record<string, number>>;
 }
 
 export interface Vms {
   /**
    * All or nothing: what was begun is undone when a part fails.
-   * @throws VMM_ERR_DESCRIPTION, VMM_ERR_EXISTS, VMM_ERR_MACHINE, VMM_ERR_DEVICE, CORE_ERR_POOL_EXHAUSTED, …
+   * @throws VMM_ERR_DESCRIPTION, VMM_ERR_EXISTS, VMM_ERR_MACHINE, VMM_ERR_DEVICE, CORE_ERR_POOL_EXHAUSTED, …;
+   *   VMM_ERR_SNAPSHOT when the guest cannot go on from there
    */
   start(description: VmDescription, options?: StartOptions): Promise<VmInfo>;
+  /**
+   * Writes down a VM, which is paused then. Network cards, vsock and rng cannot be written down: start it without.
+   * @param path absolute; made, with mode 0600. @throws VMM_ERR_SNAPSHOT, VMM_ERR_STATE
+   */
+  save(vm: string, path: string): Promise<VmSnapshot>;
   stop(vm: string, options?: { readonly force?: boolean }): Promise<MachineExit>;
   list(): Promise<readonly VmInfo[]>;
   inspect(vm: string): Promise<VmDetail>;

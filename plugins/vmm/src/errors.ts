@@ -53,6 +53,11 @@ export const vmmErrorTable = {
     remedy: 'runtime vm logs {vm} shows what QEMU said.',
     grpc: failedPrecondition,
   },
+  VMM_ERR_SNAPSHOT: {
+    message: 'the snapshot {path} of VM "{vm}" was not {verb}: {why}',
+    remedy: 'Start the VM without it, and make a new one.',
+    grpc: failedPrecondition,
+  },
   VMM_ERR_HOTPLUG: {
     message: 'device {device} of VM "{vm}" was not {verb}: {why}',
     remedy: 'Its guest needs a driver for PCI hot-plug; else give the device at the start.',

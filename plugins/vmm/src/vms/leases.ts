@@ -17,13 +17,19 @@ export interface VmLeases extends Disposable {
 }
 
 /** 0 and 1 are the board's. */
-const FIRST_SLOT = 2;
+export const FIRST_SLOT = 2;
 
 /**
  * @param before what it held, when it is taken over
+ * @param wanted PCI slots, by device; default: one after the other
  * @throws CORE_ERR_POOL_EXHAUSTED, CORE_ERR_LEASE_TAKEN, CORE_ERR_LEASE_RANGE
  */
-export function leaseFor(resources: ResourceAllocator, plan: VmPlan, before?: VmHoldings): VmLeases {
+export function leaseFor(
+  resources: ResourceAllocator,
+  plan: VmPlan,
+  before?: VmHoldings,
+  wanted: Readonly<Record<string, number>> = {},
+): VmLeases {
   const { name } = plan;
   const key = `vm:${name}`;
   const requests: (readonly [AnyPoolToken, LeaseRequest])[] = [
@@ -33,7 +39,7 @@ export function leaseFor(resources: ResourceAllocator, plan: VmPlan, before?: Vm
   const slots = pciSlots(name);
   const all = [...plan.devices, ...plan.natives];
   for (const [at, { id, wantsMac, mac }] of all.entries()) {
-    const slot = before?.slots[id] ?? FIRST_SLOT + at;
+    const slot = before?.slots[id] ?? wanted[id] ?? FIRST_SLOT + at;
     requests.push([slots, { key: `${key}/${id}`, at: BigInt(slot) }]);
     // One that was chosen by the user may be of a range that is not ours to give.
     if (!wantsMac || mac !== undefined) continue;

@@ -40,6 +40,7 @@ export function vmsAt(desk: VmDesk): Vms {
     };
   return {
     start: ask('start'),
+    save: ask('save'),
     stop: ask('stop'),
     list: ask('list'),
     inspect: ask('inspect'),

@@ -14,6 +14,7 @@ import {
   type VmDescription,
   type VmDetail,
   type VmInfo,
+  type VmSnapshot,
   type Vms,
 } from '../contract.ts';
 import { checkDescription } from '../description/parse.ts';
@@ -28,6 +29,7 @@ import { stopOrphans } from './orphans.ts';
 import { removeOtherFolders, removeVmFolder } from './places.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { reloadDevicesOf } from './reload-devices.ts';
+import { checkSnapshot, pluggedAfter, shapeOf, slotsAfter } from './snapshots.ts';
 import { Vm } from './vm.ts';
 import { type PluggedRequest, VmDevices } from './vm-devices.ts';
 
@@ -103,7 +105,7 @@ export class VmManager implements Vms {
     const vm = new Vm(name, new Date().toISOString());
     this.#vms.set(name, vm);
     try {
-      await this.#make(vm, description, cwd);
+      await this.#make(vm, description, { cwd, restore: options.restore });
     } catch (e) {
       vm.move('stopped');
       await vm.cleanup.disposeAsync().catch((err: unknown) => {
@@ -114,6 +116,18 @@ export class VmManager implements Vms {
       throw e;
     }
     return vm.info(this.#options.machine.pid(name));
+  }
+
+  async save(name: string, path: string): Promise<VmSnapshot> {
+    const vm = this.#vm(name);
+    vm.expect(['running', 'paused'], 'saved');
+    const { spec, record } = vm;
+    if (spec === undefined || record === undefined) throw errors.VMM_ERR_NOT_FOUND({ details: { vm: name } });
+    if (vm.state === 'running') await this.pause(name);
+    const program = await this.#options.machine.save(name, path);
+    const { kernel, initrd, params, accelerator } = spec;
+    const shape = shapeOf(record.plan, { kernel, initrd, params }, accelerator);
+    return { path, program, shape, slots: record.holdings.slots };
   }
 
   async stop(name: string, options: { readonly force?: boolean } = {}): Promise<MachineExit> {
@@ -281,11 +295,15 @@ export class VmManager implements Vms {
     await Promise.allSettled(live.map((vm) => this.stop(vm.name, { force: true })));
   }
 
-  async #make(vm: Vm, description: VmDescription & { readonly name: string }, cwd: string): Promise<void> {
+  async #make(
+    vm: Vm,
+    description: VmDescription & { readonly name: string },
+    { cwd, restore }: { readonly cwd: string; readonly restore: VmSnapshot | undefined },
+  ): Promise<void> {
     const { context, machine, devices, vmsFolder, logFolder } = this.#options;
     const { name } = vm;
     const plan = await this.#knownOnly(planVm(description, { cwd, netBackend: this.#options.netBackend() }));
-    const leases = leaseFor(context.resources, plan);
+    const leases = leaseFor(context.resources, plan, undefined, restore && slotsAfter(restore, plan));
     vm.cleanup.use(leases);
     const { holdings } = leases;
     vm.holdings = holdings;
@@ -293,12 +311,14 @@ export class VmManager implements Vms {
       this.#options.bootFiles(plan),
       this.#options.accelerator(plan.accel),
     ]);
+    if (restore !== undefined) checkSnapshot(restore, plan, shapeOf(plan, boot, accelerator));
     const signal = context.signal;
     const parts = { holdings, boot, accelerator, cwd };
     const spec = await assemble(vm, plan, parts, { devices, vmsFolder, logFolder, signal });
     vm.spec = spec;
     vm.consoleLog = consoleLog(spec);
-    await machine.create(spec);
+    const from = restore && { ...restore, plugged: pluggedAfter(restore.slots, plan) };
+    await machine.create(spec, from);
     vm.cleanup.defer(async () => {
       if (await machine.alive(name)) await machine.stop(name, { force: true });
     });

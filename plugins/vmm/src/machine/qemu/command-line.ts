@@ -21,6 +21,8 @@ export interface QemuParts {
   readonly sockets: { readonly qmp: number; readonly console: number };
   /** Of the serial ports, open for appending, in their order. */
   readonly serials: readonly number[];
+  /** Its state is to come over QMP; these devices are not in it, and are left out. */
+  readonly incoming?: { readonly plugged: readonly string[] };
 }
 
 export interface QemuCommand {
@@ -57,6 +59,7 @@ export function qemuCommand(spec: MachineSpec, parts: QemuParts): QemuCommand {
     SANDBOX,
     '-no-reboot',
     '-S',
+    ...(parts.incoming === undefined ? [] : ['-incoming', 'defer']),
     '-M',
     // No smm: a mode of the CPU that the guest has no use for. The device processes share the guest's memory.
     `${spec.board},memory-backend=mem,smm=off,vmport=off`,
@@ -98,14 +101,15 @@ export function qemuCommand(spec: MachineSpec, parts: QemuParts): QemuCommand {
     argv.push('-serial', `chardev:${id}`);
     at += 1;
   }
-  for (const device of spec.devices) {
+  const isHere = ({ id }: { readonly id: string }): boolean => parts.incoming?.plugged.includes(id) !== true;
+  for (const device of spec.devices.filter(isHere)) {
     // It waits for the first connection, which is there already: QEMU 7.2 sets up rng, vsock and fs at once.
     const chardev = bindsItself(device.type)
       ? `socket,id=${chardevOf(device.id)},path=${escapeValue(device.socketPath)},server=on,wait=on`
       : socket(chardevOf(device.id), device.socketFd, 'on');
     argv.push('-chardev', chardev, ...deviceArguments(vhostDevice(device, accelerator)));
   }
-  for (const native of spec.natives) argv.push(...deviceArguments(nativeDevice(native)));
+  for (const native of spec.natives.filter(isHere)) argv.push(...deviceArguments(nativeDevice(native)));
   return { argv, fds };
 }
 

@@ -94,7 +94,7 @@ export function nativeDevice({ id, kind, slot, mac, guest }: NativeDevice): Devi
   switch (kind) {
     case 'user-net':
       return {
-        before: [['-netdev', `user,id=${id}-net${guest === undefined ? '' : userNetwork(guest)}`]],
+        before: [['-netdev', `user,${optionValues(userNetdev(id, guest))}`]],
         device: {
           driver: 'virtio-net-pci',
           ...place,
@@ -124,10 +124,12 @@ export function nativeDevice({ id, kind, slot, mac, guest }: NativeDevice): Devi
  * one, so that its network is the /24 around the guest. The guest does not notice: what is not of its network it sends to
  * the gateway.
  */
-function userNetwork({ address, gateway, dns }: GuestAddress): string {
+export function userNetdev(id: string, guest: GuestAddress | undefined): Readonly<Record<string, string>> {
+  if (guest === undefined) return { id: `${id}-net` };
+  const { address, gateway, dns } = guest;
   const [own = ''] = address.split('/');
-  const network = `${own.split('.').slice(0, 3).join('.')}.0/24`;
-  return `,net=${network},host=${gateway},dhcpstart=${own}${dns === undefined ? '' : `,dns=${dns}`}`;
+  const net = `${own.split('.').slice(0, 3).join('.')}.0/24`;
+  return { id: `${id}-net`, net, host: gateway, dhcpstart: own, ...(dns === undefined ? {} : { dns }) };
 }
 
 /** Of the drivers that would be of both kinds: rings of virtio 1.x only, since the older ones are checked by nobody. */
@@ -135,8 +137,13 @@ const MODERN = { 'disable-legacy': true } as const;
 
 /** `driver,key=value,…` */
 export function deviceOption({ driver, ...properties }: DeviceProperties): string {
-  const values = Object.entries(properties).map(([key, value]) => `${key}=${escapeValue(optionText(value))}`);
-  return [driver, ...values].join(',');
+  return [driver, optionValues(properties)].join(',');
+}
+
+function optionValues(values: Readonly<Record<string, string | number | boolean>>): string {
+  return Object.entries(values)
+    .map(([key, value]) => `${key}=${escapeValue(optionText(value))}`)
+    .join(',');
 }
 
 export function escapeValue(text: string): string {

@@ -1,6 +1,6 @@
 // The machine `qemu`: QEMU as a supervised, detached process for each VM.
 
-import { closeSync, constants, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, openSync, rmSync, statSync } from 'node:fs';
 import type { Logger, ManagedProcess, ProcessSupervisor, SpawnRequest } from '@runtime/sdk';
 import { listenUnix } from '@runtime/sdk/linux';
 import type {
@@ -11,6 +11,7 @@ import type {
   MachineDevice,
   MachineExit,
   MachineSpec,
+  MachineState,
 } from '../../contract.ts';
 import { errors } from '../../errors.ts';
 import { qemuCommand } from './command-line.ts';
@@ -36,11 +37,14 @@ export class QemuMachine implements Machine {
     this.#options = options;
   }
 
-  async create(spec: MachineSpec): Promise<void> {
+  async create(spec: MachineSpec, from?: MachineState): Promise<void> {
     const { name } = spec;
     const program = findProgram(this.#options.program);
     if (program === undefined) {
       throw errors.VMM_ERR_QEMU_MISSING({ details: { program: this.#options.program, vm: name } });
+    }
+    if (from !== undefined && from.program !== identityOf(program)) {
+      throw snapshotRefused(from.path, name, 'loaded', 'another QEMU wrote it');
     }
     const firmware = findFirmware();
     const serials = openSerials(spec);
@@ -53,19 +57,45 @@ export class QemuMachine implements Machine {
         sockets,
         serials,
         ...(firmware === undefined ? {} : { firmware }),
+        ...(from === undefined ? {} : { incoming: from }),
       });
       child = await this.#options.processes.spawn({ ...this.#request(vm), argv, fds });
       await vm.connect(child, { greetMs: GREET_MS });
+      if (from !== undefined) await this.#goOn(vm, from);
     } catch (cause) {
       await vm.discard();
       await child?.stop().catch(() => {});
-      throw this.#failure(name, child, cause);
+      const failure = this.#failure(name, child, cause);
+      if (from === undefined) throw failure;
+      throw snapshotRefused(from.path, name, 'loaded', failure instanceof Error ? failure.message : String(failure));
     } finally {
       closeSync(sockets.qmp);
       closeSync(sockets.console);
       for (const fd of serials) closeSync(fd);
     }
     this.#keep(vm);
+  }
+
+  async #goOn(vm: QemuVm, { path, plugged }: MachineState): Promise<void> {
+    await vm.load(path);
+    const { devices, natives } = vm.spec;
+    for (const id of plugged) {
+      const device = devices.find((one) => one.id === id);
+      const native = natives.find((one) => one.id === id);
+      if (device !== undefined) await vm.attach(device);
+      if (native !== undefined) await vm.attachNative(native);
+    }
+  }
+
+  async save(name: string, path: string): Promise<string> {
+    const program = findProgram(this.#options.program);
+    try {
+      await this.#vm(name).save(path);
+    } catch (cause) {
+      rmSync(path, { force: true });
+      throw snapshotRefused(path, name, 'written', (cause as Error).message);
+    }
+    return program === undefined ? '' : identityOf(program);
   }
 
   async adopt(spec: MachineSpec): Promise<boolean> {
@@ -200,6 +230,20 @@ export class QemuMachine implements Machine {
       ...(cause instanceof Error ? { cause } : {}),
     });
   }
+}
+
+/** Of the file, with its firmware: an update of QEMU is another one. */
+function identityOf(program: string): string {
+  return [program, findFirmware() ?? '']
+    .map((file) => {
+      const found = statSync(file, { throwIfNoEntry: false });
+      return `${file} ${found?.size} ${found?.mtimeMs}`;
+    })
+    .join(', ');
+}
+
+function snapshotRefused(path: string, vm: string, verb: string, why: string): Error {
+  return errors.VMM_ERR_SNAPSHOT({ details: { path, vm, verb, why } });
 }
 
 function keyOf(vm: string): string {

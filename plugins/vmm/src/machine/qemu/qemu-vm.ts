@@ -9,12 +9,14 @@ import type {
   MachineDevice,
   MachineExit,
   MachineSpec,
+  NativeDevice,
 } from '../../contract.ts';
 import { errors } from '../../errors.ts';
 import { ConsoleRelay } from '../console/console-relay.ts';
-import { bindsItself, chardevOf, NEEDS_REPLUG, vhostDevice } from './device-arguments.ts';
+import { bindsItself, chardevOf, NEEDS_REPLUG, nativeDevice, userNetdev, vhostDevice } from './device-arguments.ts';
 import { ExitWitness } from './exit-reasons.ts';
 import { askBalloon } from './qemu-balloon.ts';
+import { loadState, saveState } from './qemu-state.ts';
 import { machineStats } from './qemu-stats.ts';
 import { QmpClient, type QmpEvent } from './qmp.ts';
 
@@ -138,6 +140,27 @@ export class QemuVm {
       await this.#client.execute('chardev-remove', { id: chardevOf(device.id) }).catch(() => {});
       throw this.#hotplug(device.id, 'plugged in', e);
     }
+  }
+
+  /** A device of the machine itself. */
+  async attachNative(native: NativeDevice): Promise<void> {
+    const { id, kind, guest } = native;
+    try {
+      if (kind === 'user-net') await this.#client.execute('netdev_add', { type: 'user', ...userNetdev(id, guest) });
+      await this.#client.execute('device_add', nativeDevice(native).device);
+    } catch (e) {
+      throw this.#hotplug(id, 'plugged in', e);
+    }
+  }
+
+  /** @see loadState */
+  async load(path: string): Promise<void> {
+    await loadState(this.#client, path);
+  }
+
+  /** @see saveState */
+  async save(path: string): Promise<void> {
+    await saveState(this.#client, path);
   }
 
   async detach(id: string): Promise<void> {

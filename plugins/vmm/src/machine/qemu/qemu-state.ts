@@ -1,0 +1,60 @@
+// The state of a machine, written to a file and read from one: what QEMU calls migration. qapi/migration.json of QEMU.
+// QEMU gets the file as a descriptor, since it may neither start programs nor need to reach the folder.
+
+import { closeSync, constants, openSync, statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { QmpClient } from './qmp.ts';
+
+/** Name of the descriptor in QEMU. */
+const FD_NAME = 'state';
+const POLL_MS = 5;
+/** Of a slow disk: 100 MiB/s for 32 GiB. */
+const WRITE_MS = 320_000;
+const READ_MS = 320_000;
+/** Bytes in a second; QEMU's own limit is that of a network. */
+const BANDWIDTH = 2 ** 40;
+
+/** Of a machine that is paused. The file must not be there yet. @throws with what QEMU objects to */
+export async function saveState(qmp: QmpClient, path: string): Promise<void> {
+  await qmp.execute('migrate-set-parameters', { 'max-bandwidth': BANDWIDTH });
+  await withFile(qmp, path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, async () => {
+    await qmp.execute('migrate', { uri: `fd:${FD_NAME}` });
+    await untilDone(qmp, WRITE_MS);
+  });
+}
+
+/** Into a machine that was started with `-incoming defer`; its CPUs stand still then. @throws as saveState */
+export async function loadState(qmp: QmpClient, path: string): Promise<void> {
+  if (statSync(path).size === 0) throw new Error('it is empty');
+  await withFile(qmp, path, constants.O_RDONLY, async () => {
+    // QEMU says nothing while it reads, so that this answer may take its time.
+    await qmp.execute('migrate-incoming', { uri: `fd:${FD_NAME}` }, { timeoutMs: READ_MS });
+    await untilDone(qmp, READ_MS);
+  });
+}
+
+async function withFile(qmp: QmpClient, path: string, flags: number, use: () => Promise<void>): Promise<void> {
+  const fd = openSync(path, flags | constants.O_NOFOLLOW, 0o600);
+  try {
+    await qmp.execute('getfd', { fdname: FD_NAME }, { fds: [fd] });
+    await use();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function untilDone(qmp: QmpClient, ms: number): Promise<void> {
+  for (const until = performance.now() + ms; performance.now() < until; await sleep(POLL_MS)) {
+    const info = (await qmp.execute('query-migrate', {}, { timeoutMs: ms })) as MigrationInfo | null;
+    if (info?.status === 'completed') return;
+    if (info?.status === 'failed' || info?.status === 'cancelled') {
+      throw new Error(info['error-desc'] ?? 'QEMU does not say why');
+    }
+  }
+  throw new Error(`it took longer than ${ms / 1_000} s`);
+}
+
+interface MigrationInfo {
+  readonly status?: string;
+  readonly 'error-desc'?: string;
+}
