@@ -1,6 +1,7 @@
 // The one process of a guest: PID 1, maitred and vshd. It never ends before the machine does: when it does, the kernel panics.
 
 import { closeSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { peekEndedChild, reapChild, VSOCK } from '@runtime/sdk/linux';
 import { Protobuf } from '@runtime/sdk/protobuf';
 import { vmGuestTable } from '../../src/wire/vm-guest.ts';
@@ -23,6 +24,8 @@ import { connectVsockFd, connectVsockStream, listenVsockStreams } from './vsock/
 export { warmUp } from './warm-up.ts';
 
 const VSH_PORT = 9001;
+/** The programs beside this one. */
+const CONTAINERS = 'containers.cjs';
 /** The answer to Shutdown is on its way. */
 const FAREWELL_MS = 100;
 /** After these nobody needs more of them. */
@@ -72,6 +75,7 @@ function serve(log: Log, parameters: KernelParameters): void {
     'vm_tools.Maitred',
     maitredHandlers({
       ...{ system, log, processes, shutDown },
+      startTremplin: (subnet) => startTremplin(processes, log, subnet),
       disk: new StatefulDisk(system, log),
       dialHost: async (port) => {
         const fd = await connectVsockFd({ cid: VSOCK.host, port }, { signal: AbortSignal.timeout(10_000) });
@@ -106,6 +110,18 @@ function serve(log: Log, parameters: KernelParameters): void {
     finishMachine(system, log);
     if (parameters.startupProcesses) void processes.startFrom('/etc/maitred');
   });
+}
+
+let hasTremplin = false;
+
+/** Once, of a machine's life. It lies beside this program. */
+function startTremplin(processes: Processes, log: Log, subnet: string): void {
+  if (hasTremplin) return;
+  hasTremplin = true;
+  const argv = [process.execPath, join(import.meta.dirname, CONTAINERS), 'tremplin', subnet];
+  processes
+    .launch({ argv, env: new Map(), respawn: true, use_console: false, wait_for_exit: false })
+    .catch((e: unknown) => log('error', `tremplin cannot be started: ${describe(e)}`));
 }
 
 /** Ends everything, and then, when the host has had its answer, the machine. */

@@ -1,11 +1,11 @@
-// Makes the files of guest-bundle.ts in the folder that is named in the arguments, and prints what the program is made of.
+// Makes the files of guest-bundle.ts in the folder that is named in the arguments, and prints what the programs are made of.
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { nativeKoffi } from '@runtime/sdk/compile';
 import { GUEST_FILES } from './guest-bundle.ts';
-import { guestProgram } from './guest-program.ts';
+import { GUEST_PROGRAMS, guestProgram } from './guest-program.ts';
 
 /**
  * Starts the program from what V8 made of it, and without that when V8 does not take it (another Node). As `--warm-up
@@ -40,9 +40,13 @@ const FLAGS_BYTES = 4;
 const [folder] = process.argv.slice(2);
 if (folder === undefined) throw new TypeError('no folder was named');
 mkdirSync(folder, { recursive: true });
-const { code, sources } = await guestProgram();
-console.log(JSON.stringify(sources));
-writeFileSync(join(folder, GUEST_FILES.program), code);
+const sources = new Set<string>();
+for (const name of GUEST_PROGRAMS) {
+  const program = await guestProgram(name);
+  for (const source of program.sources) sources.add(source);
+  writeFileSync(join(folder, GUEST_FILES[name]), program.code);
+}
+console.log(JSON.stringify([...sources]));
 writeFileSync(join(folder, GUEST_FILES.loader), LOADER);
 const native = nativeKoffi();
 if (native === undefined) throw new TypeError('koffi has no native half');

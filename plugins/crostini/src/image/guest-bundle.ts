@@ -12,6 +12,8 @@ import { promisify } from 'node:util';
 export const GUEST_FILES = {
   loader: 'guest.cjs',
   program: 'program.js',
+  /** tremplin and what runs in containers, which Node is started with as it is. */
+  containers: 'containers.cjs',
   /** Left out when V8 makes other bytes each time. */
   cache: 'program.cache',
   native: 'koffi.node',
@@ -21,9 +23,10 @@ const EXTENSION = extname(import.meta.filename);
 const HERE = import.meta.dirname;
 const GUEST = join(HERE, '../../guest/src');
 const BUNDLER = join(HERE, `guest-bundle-main${EXTENSION}`);
-const PACKED = join(HERE, '../guest/program.js');
-/** The compiled program; `undefined` where the sources are what runs. Made by the script `prepack`. */
-export const PACKED_PROGRAM: string | undefined = EXTENSION === '.js' && existsSync(PACKED) ? PACKED : undefined;
+const PACKED = join(HERE, '../guest');
+/** Where the compiled programs lie; `undefined` where the sources are what runs. Made by the script `prepack`. */
+export const PACKED_FOLDER: string | undefined =
+  EXTENSION === '.js' && existsSync(join(PACKED, GUEST_FILES.program)) ? PACKED : undefined;
 const TIMEOUT_MS = 120_000;
 
 const run = promisify(execFile);
@@ -51,7 +54,10 @@ const MAKERS = [import.meta.filename, BUNDLER, join(HERE, `guest-program${EXTENS
 
 /** All that the program is made of. */
 export function guestBundleSources(): string[] {
-  if (PACKED_PROGRAM !== undefined) return [PACKED_PROGRAM, ...MAKERS];
+  if (PACKED_FOLDER !== undefined) {
+    const folder = PACKED_FOLDER;
+    return [...[GUEST_FILES.program, GUEST_FILES.containers].map((name) => join(folder, name)), ...MAKERS];
+  }
   const folders = [
     GUEST,
     join(HERE, '../wire'),
@@ -71,7 +77,7 @@ export async function guestBundleInputs(): Promise<string> {
   const hash = createHash('sha256').update(`${process.arch}\n`);
   const root = join(HERE, '../../../..');
   for (const file of guestBundleSources()) hash.update(`${relative(root, file)}\n`).update(readFileSync(file));
-  const tools = PACKED_PROGRAM === undefined ? ['koffi', 'vite'] : ['koffi'];
+  const tools = PACKED_FOLDER === undefined ? ['koffi', 'vite'] : ['koffi'];
   for (const file of tools.map(manifestOf)) hash.update(readFileSync(file));
   const { size } = statSync(guestNode());
   return hash.update(`${process.version} ${size}`).digest('hex');

@@ -1,11 +1,12 @@
-// Writes the program of guests to the file that is named in the arguments: what `npm pack` does after it has compiled the rest.
+// Writes the programs of guests to the folder that is named in the arguments: what `npm pack` does after it has compiled the
+// rest.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { guestProgram } from './guest-program.ts';
+import { join } from 'node:path';
+import { GUEST_FILES } from './guest-bundle.ts';
+import { GUEST_PROGRAMS, guestProgram } from './guest-program.ts';
 
-const [file] = process.argv.slice(2);
-if (file === undefined) throw new TypeError('no file was named');
-const { code } = await guestProgram();
-mkdirSync(dirname(file), { recursive: true });
-writeFileSync(file, code);
+const [folder] = process.argv.slice(2);
+if (folder === undefined) throw new TypeError('no folder was named');
+mkdirSync(folder, { recursive: true });
+for (const name of GUEST_PROGRAMS) writeFileSync(join(folder, GUEST_FILES[name]), (await guestProgram(name)).code);

@@ -3,9 +3,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { compileProgram } from '@runtime/sdk/compile';
-import { GUEST_FILES, PACKED_PROGRAM } from './guest-bundle.ts';
+import { GUEST_FILES, PACKED_FOLDER } from './guest-bundle.ts';
 
-const MAIN = join(import.meta.dirname, '../../guest/src/main.ts');
+/** Their first modules. */
+const PROGRAMS = { program: 'main.ts', containers: 'containers-main.ts' } as const;
+const FOLDER = join(import.meta.dirname, '../../guest/src');
+
+export type GuestProgramName = keyof typeof PROGRAMS;
+export const GUEST_PROGRAMS = Object.keys(PROGRAMS) as readonly GuestProgramName[];
 
 export interface GuestProgram {
   readonly code: string;
@@ -14,15 +19,18 @@ export interface GuestProgram {
 }
 
 /** @throws Error with what the compiler said */
-export async function guestProgram(): Promise<GuestProgram> {
-  if (PACKED_PROGRAM !== undefined) return { code: readFileSync(PACKED_PROGRAM, 'latin1'), sources: [] };
-  if (!existsSync(MAIN)) throw new Error(`this package carries no program for guests: neither compiled nor as ${MAIN}`);
+export async function guestProgram(name: GuestProgramName): Promise<GuestProgram> {
+  if (PACKED_FOLDER !== undefined)
+    return { code: readFileSync(join(PACKED_FOLDER, GUEST_FILES[name]), 'latin1'), sources: [] };
+  const input = join(FOLDER, PROGRAMS[name]);
+  if (!existsSync(input))
+    throw new Error(`this package carries no program for guests: neither compiled nor as ${input}`);
   const [file, ...more] = await compileProgram({
-    input: MAIN,
+    input,
     plugin: { name: 'runtime:guest-places', enforce: 'pre', transform },
   });
   if (file === undefined || more.length > 0) throw new TypeError('the program is not one file');
-  return { code: wrapped(file.code), sources: file.sources };
+  return { code: name === 'program' ? wrapped(file.code) : file.code, sources: file.sources };
 }
 
 /** What a module finds by its own place, it finds beside the program; of koffi, only the native half is used. */

@@ -13,20 +13,20 @@ const LINE_MAX = 900;
 /** Of one text: stacks are longer than anybody reads. */
 const LINES_MAX = 20;
 
-export function kernelLines(priority: Priority, text: string): string[] {
+export function kernelLines(priority: Priority, text: string, program = 'maitred'): string[] {
   return text
     .split('\n', LINES_MAX)
     .filter((line) => line.trim() !== '')
-    .map((line) => `<${PRIORITIES[priority]}>maitred: ${line.slice(0, LINE_MAX)}\n`);
+    .map((line) => `<${PRIORITIES[priority]}>${program}: ${line.slice(0, LINE_MAX)}\n`);
 }
 
 /** @param file /dev/kmsg; without it nothing is logged */
-export function kernelLog(file: string): Log {
+export function kernelLog(file: string, program?: string): Log {
   let fd: number | undefined;
   return (priority, text) => {
     try {
       fd ??= openSync(file, 'a');
-      for (const line of kernelLines(priority, text)) writeSync(fd, line);
+      for (const line of kernelLines(priority, text, program)) writeSync(fd, line);
     } catch {
       // Nobody is left who could be told.
     }

@@ -21,6 +21,8 @@ export interface MaitredParts {
   /** Undefined where another program is the first process: then it starts programs. */
   readonly processes: Processes | undefined;
   readonly disk: StatefulDisk;
+  /** What looks after the containers of this machine; never throws. @param subnet theirs, with this machine's address */
+  readonly startTremplin?: (subnet: string) => void;
   /** Resolves when nothing is left to be done but to end. */
   readonly shutDown: () => Promise<void>;
   /** Connects to a port of the host; the descriptor. */
@@ -59,8 +61,9 @@ export function maitredHandlers(parts: MaitredParts): RpcHandlers<typeof vmGuest
       return processes.launch(request);
     },
     Mount: (request) => mountDisk(system, request),
-    StartTermina: async ({ stateful_device: device }) => {
+    StartTermina: async ({ stateful_device: device, lxd_ipv4_subnet: subnet }) => {
       const mount_result = await disk.mount(device);
+      if (mount_result !== 'FAILURE' && subnet !== '') parts.startTremplin?.(subnet);
       const { freeBytes } = disk;
       return { mount_result, free_bytes: BigInt(freeBytes ?? 0), free_bytes_has_value: freeBytes !== undefined };
     },

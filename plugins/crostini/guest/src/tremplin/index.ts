@@ -1,15 +1,19 @@
 // tremplin: looks after LXD and its containers, for the host. A process of its own, which maitred starts again when it ends.
 
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { VSOCK } from '@runtime/sdk/linux';
 import { objectOf, textOf } from '../lxd/json.ts';
 import type { Dial } from '../maitred/host.ts';
-import type { Log } from '../maitred/log.ts';
-import type { System } from '../maitred/system.ts';
+import { kernelLog, type Log } from '../maitred/log.ts';
+import { linuxSystem, type System } from '../maitred/system.ts';
 import { RpcServer } from '../rpc/server.ts';
 import { connectVsockStream, listenVsockStreams } from '../vsock/index.ts';
-import { type ContainerNetwork, type ContainerSubnet, startContainerNetwork } from './container-network.ts';
+import {
+  type ContainerNetwork,
+  type ContainerSubnet,
+  parseSubnet,
+  startContainerNetwork,
+} from './container-network.ts';
 import { hostTeller, type TellHost, tellTremplinReady, tremplinWire } from './host.ts';
 import { LxdServer } from './lxd-server.ts';
 import { isTransient } from './names.ts';
@@ -22,6 +26,13 @@ const CONNECTIONS_MAX = 64;
 /** Of LXD, which has none of its own. */
 const LXD_COMMAND: readonly string[] = ['lxd', '--group', 'root'];
 const TOKENS = '/run/tokens';
+const FOLDERS: LxdFolders = {
+  ...{ lxd: '/mnt/stateful/lxd', shared: '/mnt/shared' },
+  // Node and this program: what runs here runs in containers, too.
+  ...{ tools: '/opt/runtime', external: '/mnt/external' },
+};
+/** Of ChromeOS: whose images are meant where a server has one set for each. */
+const MILESTONE = 140;
 
 export interface TremplinOptions {
   readonly system: Pick<System, 'run'>;
@@ -79,21 +90,34 @@ function stoppedContainer(metadata: unknown): string | undefined {
   return name === undefined || isTransient(name) ? undefined : name;
 }
 
-/** As the program of a guest. Never returns. */
-export function runTremplin(system: System, log: Log, subnet: ContainerSubnet, milestone: number): void {
+/**
+ * The program of a guest.
+ * @param args the subnet of containers, with the machine's own address in it
+ */
+export function tremplinMain([subnetText = '']: readonly string[]): void {
+  const log = kernelLog('/dev/kmsg', 'tremplin');
+  process.title = 'tremplin';
+  const subnet = parseSubnet(subnetText);
+  if (subnet === undefined) {
+    log('error', `${JSON.stringify(subnetText)} is no subnet`);
+    process.exit(2);
+  }
+  process.on('uncaughtException', (e) => log('error', e.stack ?? e.message));
+  process.on('unhandledRejection', (e) => log('error', String(e)));
   const dial: Dial = (port, signal) => connectVsockStream({ cid: VSOCK.host, port }, { signal });
-  const stateful = '/mnt/stateful';
-  const folders = {
-    ...{ lxd: process.env.LXD_DIR ?? join(stateful, 'lxd'), shared: '/mnt/shared' },
-    ...{ tools: '/opt/google/cros-containers', external: '/mnt/external' },
-  };
-  mkdirSync(folders.lxd, { recursive: true, mode: 0o711 });
+  mkdirSync(FOLDERS.lxd, { recursive: true, mode: 0o711 });
   const tremplin = startTremplin({
-    ...{ system, log, folders, tokens: TOKENS, subnet, milestone },
+    ...{ system: linuxSystem, log, folders: FOLDERS, tokens: TOKENS, subnet, milestone: MILESTONE },
     tell: hostTeller(dial, log),
   });
   const server = new RpcServer((e) => log('error', String(e)));
   server.add(tremplinWire, 'vm_tools.tremplin.Tremplin', tremplin.handlers);
+  serveHost(server, log);
+  for (const signal of ['SIGTERM', 'SIGPWR'] as const) process.on(signal, () => process.exit());
+  void tremplin.lxd.adopt().then(() => tellTremplinReady(dial, log));
+}
+
+function serveHost(server: RpcServer, log: Log): void {
   let connections = 0;
   listenVsockStreams(TREMPLIN_PORT, (stream, { cid }) => {
     if (cid !== VSOCK.host || connections >= CONNECTIONS_MAX) {
@@ -107,5 +131,4 @@ export function runTremplin(system: System, log: Log, subnet: ContainerSubnet, m
     });
     server.accept(stream);
   });
-  void tremplin.lxd.adopt().then(() => tellTremplinReady(dial, log));
 }
