@@ -1,20 +1,13 @@
 // From the wish for a Termina VM to its maitred, and to the output of a first command: as programs have it, beside the same
 // image in QEMU with its own devices, and beside a guest that does nothing but print.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createTestRuntime, type TestRuntime } from '@runtime/sdk/testing';
-import { type Concierge, concierge } from '../../plugins/crostini/src/contract.ts';
 import { ensureTermina, type TerminaImage } from '../../plugins/crostini/src/image/termina-image.ts';
-import crostini from '../../plugins/crostini/src/index.ts';
-import { openVsh } from '../../plugins/crostini/src/vsh/client.ts';
-import { type Vms, vms } from '../../plugins/vmm/src/contract.ts';
+import { vms } from '../../plugins/vmm/src/contract.ts';
 import { ensureDefaultGuest } from '../../plugins/vmm/src/guest/default-guest.ts';
 import { UP_PREFIX } from '../../plugins/vmm/src/guest/guest-init.ts';
-import vmm from '../../plugins/vmm/src/index.ts';
 import { PlainQemu } from '../../test/fixtures/guest/plain-qemu.ts';
+import { TerminaRig } from '../../test/termina/rig.ts';
 import { lacking } from '../../test/vm/lab.ts';
 import { type Benchmark, type Side, type Target, Timed } from '../benchmark.ts';
 import { qemuDisk } from '../guests.ts';
@@ -27,57 +20,19 @@ const SERVING = /maitred: serving/;
 const LOUD = 'loglevel=7';
 const UP = new RegExp(UP_PREFIX);
 
-/** A runtime of its own; its images are the user's. */
-class Host implements AsyncDisposable {
-  readonly folder: string;
-  readonly termina: Concierge;
-  readonly vms: Vms;
-  readonly #runtime: TestRuntime;
-  readonly #runtimeDirBefore: string | undefined;
-
-  static async open(): Promise<Host> {
-    const folder = mkdtempSync(join(tmpdir(), 'tb-'));
-    const before = process.env.XDG_RUNTIME_DIR;
-    process.env.XDG_RUNTIME_DIR = folder;
-    const config = { crostini: { dbus: 'off', mem: { fast: MEMORY_MIB } } };
-    const runtime = await createTestRuntime({
-      plugins: [vmm, crostini],
-      config,
-      stateDirectory: join(folder, 'state'),
-    });
-    return new Host(folder, runtime, before);
-  }
-
-  private constructor(folder: string, runtime: TestRuntime, runtimeDirBefore: string | undefined) {
-    this.folder = folder;
-    this.#runtime = runtime;
-    this.#runtimeDirBefore = runtimeDirBefore;
-    this.termina = runtime.get(concierge);
-    this.vms = runtime.get(vms);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.termina.stopAllVms();
-    await this.#runtime[Symbol.asyncDispose]();
-    if (this.#runtimeDirBefore === undefined) delete process.env.XDG_RUNTIME_DIR;
-    else process.env.XDG_RUNTIME_DIR = this.#runtimeDirBefore;
-    rmSync(this.folder, { recursive: true, force: true });
-  }
-}
-
-type Start = (host: Host, name: string) => Promise<void>;
+type Start = (host: TerminaRig, name: string) => Promise<void>;
 /** Another each time: the console of one that has ended can still be read. */
 let count = 0;
 
 /** Until maitred serves, by its console. */
-const untilServing: Start = async ({ termina, vms }, name) => {
+const untilServing: Start = async ({ termina, runtime }, name) => {
   const started = termina.startVm({ name, profile: 'fast', kernelParams: [LOUD] });
   started.catch(() => {});
   const machine = `t-${name}`;
   let text = '';
   for (let from = 0; !SERVING.test(text); ) {
     try {
-      const { bytes, next, ended } = await vms.readConsole(machine, { from, waitMs: 1_000 });
+      const { bytes, next, ended } = await runtime.get(vms).readConsole(machine, { from, waitMs: 1_000 });
       text += Buffer.from(bytes).toString('latin1');
       from = next;
       if (ended) throw new Error(`the guest ended:\n${text}`);
@@ -97,16 +52,14 @@ const untilRunning: Start = async ({ termina }, name) => {
 /** Until a program in it has answered. */
 const untilAnswer: Start = async (host, name) => {
   await untilRunning(host, name);
-  const { directory } = await host.termina.endpoint(name);
-  const socketPath = join(directory, 'vsock.sock.g9001');
-  using session = await openVsh({ socketPath, user: 'root', argv: ['/bin/true'] });
+  using session = await host.vsh(name, { argv: ['/bin/true'] });
   session.stdin.end();
   session.stdout.resume();
   session.stderr.resume();
   if ((await session.exit) !== 0) throw new Error('the program in the guest failed');
 };
 
-function ours(host: Host, start: Start): Side {
+function ours(host: TerminaRig, start: Start): Side {
   return async (iterations) => {
     let ns = 0;
     for (let i = 0; i < iterations; i++) {
@@ -165,8 +118,9 @@ function termina({ name, title, peer, target, rounds, start, plain }: Variant): 
       const missing = lacking();
       if (missing !== undefined) throw new Error(`the guests of this benchmark need ${missing}`);
       const peerSide = await plain();
-      const host = await Host.open();
-      return { ours: ours(host, start), peer: peerSide, end: () => host[Symbol.asyncDispose]() };
+      const host = new TerminaRig({ mem: { fast: MEMORY_MIB } });
+      await host.open();
+      return { ours: ours(host, start), peer: peerSide, end: () => host.close() };
     },
   };
 }
