@@ -16,6 +16,7 @@ import { maitredHandlers } from './maitred/service.ts';
 import { endEverything } from './maitred/shutdown.ts';
 import { StatefulDisk } from './maitred/storage.ts';
 import { linuxSystem } from './maitred/system.ts';
+import { serveTemplate } from './maitred/template.ts';
 import { RpcServer } from './rpc/server.ts';
 import { startVshd } from './vshd/index.ts';
 import { connectVsockFd, connectVsockStream, listenVsockStreams } from './vsock/index.ts';
@@ -97,19 +98,23 @@ function serve(log: Log, parameters: KernelParameters): void {
     server.accept(stream);
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGPWR'] as const) process.on(signal, () => void shutDown());
-  startVshd(
-    (onConnection) => listenVsockStreams(VSH_PORT, onConnection),
-    (line) => log('info', line),
-  );
-  log('info', 'serving');
-  void tellReady(dialHost, log).then(() => {
-    log('info', 'the host has been told');
-    logs.start();
-  });
-  setImmediate(() => {
-    finishMachine(system, log);
-    if (parameters.startupProcesses) void processes.startFrom('/etc/maitred');
-  });
+  const beCalled = (): void => {
+    startVshd(
+      (onConnection) => listenVsockStreams(VSH_PORT, onConnection),
+      (line) => log('info', line),
+    );
+    log('info', 'serving');
+    void tellReady(dialHost, log).then(() => {
+      log('info', 'the host has been told');
+      logs.start();
+    });
+    setImmediate(() => {
+      if (parameters.startupProcesses) void processes.startFrom('/etc/maitred');
+    });
+  };
+  setImmediate(() => finishMachine(system, log));
+  if (parameters.template) serveTemplate(server, system, beCalled);
+  else beCalled();
 }
 
 let hasTremplin = false;

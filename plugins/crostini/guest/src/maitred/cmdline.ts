@@ -1,9 +1,13 @@
 // What the kernel command line tells maitred: parameters called "maitred.…".
 
+import { TEMPLATE_PARAMETER } from '../../../src/wire/template.ts';
+
 export interface KernelParameters {
   readonly listenPort: number;
   readonly startupProcesses: boolean;
   readonly provisionStateful: boolean;
+  /** Others go on from this guest. */
+  readonly template: boolean;
 }
 
 export const MAITRED_PORT = 8888;
@@ -16,5 +20,6 @@ export function parseKernelParameters(text: string): KernelParameters {
     listenPort: Number.isInteger(port) && port > 0 && port < 0xffff_ffff ? port : MAITRED_PORT,
     startupProcesses: !words.includes('maitred.no_startup_processes'),
     provisionStateful: words.includes('maitred.provision_stateful'),
+    template: words.includes(TEMPLATE_PARAMETER),
   };
 }

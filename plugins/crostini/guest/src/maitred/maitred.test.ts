@@ -281,7 +281,7 @@ test('the end: everybody is asked, then killed, and what was mounted last goes f
 
 test('small texts are read as they are meant', () => {
   expect(parseKernelParameters('quiet maitred.listen_port=77 maitred.no_startup_processes\n')).toEqual({
-    ...{ listenPort: 77, startupProcesses: false, provisionStateful: false },
+    ...{ listenPort: 77, startupProcesses: false, provisionStateful: false, template: false },
   });
   for (const text of ['', 'maitred.listen_port=-1', 'maitred.listen_port=x', 'maitred.listen_port=99999999999'])
     expect(parseKernelParameters(text).listenPort).toBe(8888);
