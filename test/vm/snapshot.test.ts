@@ -1,6 +1,6 @@
 // VMs that go on from what another one was: real QEMU, the default guest.
 
-import { existsSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createTestRuntime } from '@runtime/sdk/testing';
@@ -62,7 +62,8 @@ describe.skipIf(why !== undefined)('a snapshot', { timeout: 180_000 }, () => {
     const path = join(folder, 'state');
     const snapshot = await service.save('template', path);
     await service.stop('template', { force: true });
-    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+    for (const file of readdirSync(path)) expect(statSync(join(path, file)).mode & 0o777).toBe(0o600);
     expect(snapshot).toMatchObject({ path, slots: { block0: 2, balloon0: 3 } });
 
     const full = { ...same, vsock: true, rng: true };
@@ -144,9 +145,10 @@ describe.skipIf(why !== undefined)('a snapshot', { timeout: 180_000 }, () => {
     await refused(BARE, { program: 'another' });
     await refused(BARE, { slots: { block0: 2 } });
     await refused(BARE, { path: join(folder, 'nowhere') });
-    truncateSync(path, statSync(path).size / 2);
+    const machine = join(path, 'machine');
+    truncateSync(machine, statSync(machine).size >> 1);
     await refused(BARE);
-    writeFileSync(path, 'not a state of a machine');
+    writeFileSync(machine, 'not a state of a machine');
     await refused(BARE);
     expect(runtime.inspect().leases).toEqual([]);
     expect(runtime.inspect().processes).toEqual([]);

@@ -115,7 +115,7 @@ export interface MachineSpec {
 
 /** Where a machine goes on instead of beginning at its firmware. */
 export interface MachineState {
-  /** Of what `save` has written. */
+  /** Of the folder that `save` has written. */
   readonly path: string;
   /** What `save` answered. */
   readonly program: string;
@@ -170,8 +170,8 @@ export interface Machine {
    */
   create(spec: MachineSpec, from?: MachineState): Promise<void>;
   /**
-   * Writes memory and devices of one that is paused into a new file of mode 0600. The answer stands for the program that
-   * wrote it: another may not be able to load it. @throws VMM_ERR_SNAPSHOT; nothing is left at `path` then
+   * Writes memory and devices of one that is paused into a new folder of mode 0700. The answer stands for the program
+   * that wrote them: another may not be able to load them. @throws VMM_ERR_SNAPSHOT; nothing is left at `path` then
    */
   save(vm: string, path: string): Promise<string>;
   /** Takes over a machine that outlived the runtime. False when it is gone. */
@@ -247,7 +247,7 @@ export interface StartOptions {
 
 /** A VM at one moment, for others to go on from: its memory and its devices, not what is on its disks. */
 export interface VmSnapshot {
-  /** Absolute. */
+  /** Absolute; a folder. */
   readonly path: string;
   /** What saved it. */
   readonly program: string;
@@ -266,7 +266,7 @@ export interface Vms {
   start(description: VmDescription, options?: StartOptions): Promise<VmInfo>;
   /**
    * Writes down a VM, which is paused then. Network cards, vsock and rng cannot be written down: start it without.
-   * @param path absolute; made, with mode 0600. @throws VMM_ERR_SNAPSHOT, VMM_ERR_STATE
+   * @param path absolute; a folder that is made, with mode 0700. @throws VMM_ERR_SNAPSHOT, VMM_ERR_STATE
    */
   save(vm: string, path: string): Promise<VmSnapshot>;
   stop(vm: string, options?: { readonly force?: boolean }): Promise<MachineExit>;

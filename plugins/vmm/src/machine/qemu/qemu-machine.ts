@@ -92,7 +92,7 @@ export class QemuMachine implements Machine {
     try {
       await this.#vm(name).save(path);
     } catch (cause) {
-      rmSync(path, { force: true });
+      rmSync(path, { recursive: true, force: true });
       throw snapshotRefused(path, name, 'written', (cause as Error).message);
     }
     return program === undefined ? '' : identityOf(program);

@@ -1,10 +1,13 @@
-// The state of a machine, written to a file and read from one: what QEMU calls migration. qapi/migration.json of QEMU.
-// QEMU gets the file as a descriptor, since it may neither start programs nor need to reach the folder.
+// The state of a machine, written to a folder and read from one: what QEMU calls migration. qapi/migration.json of QEMU.
+// QEMU gets files as descriptors, since it may neither start programs nor need to reach the folder.
 
-import { closeSync, constants, openSync, statSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QmpClient } from './qmp.ts';
 
+/** The file in the folder. */
+const MACHINE = 'machine';
 /** Name of the descriptor in QEMU. */
 const FD_NAME = 'state';
 const POLL_MS = 5;
@@ -14,17 +17,19 @@ const READ_MS = 320_000;
 /** Bytes in a second; QEMU's own limit is that of a network. */
 const BANDWIDTH = 2 ** 40;
 
-/** Of a machine that is paused. The file must not be there yet. @throws with what QEMU objects to */
-export async function saveState(qmp: QmpClient, path: string): Promise<void> {
+/** Of a machine that is paused. The folder must not be there yet. @throws with what QEMU objects to */
+export async function saveState(qmp: QmpClient, folder: string): Promise<void> {
+  mkdirSync(folder, { mode: 0o700 });
   await qmp.execute('migrate-set-parameters', { 'max-bandwidth': BANDWIDTH });
-  await withFile(qmp, path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, async () => {
+  await withFile(qmp, join(folder, MACHINE), constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, async () => {
     await qmp.execute('migrate', { uri: `fd:${FD_NAME}` });
     await untilDone(qmp, WRITE_MS);
   });
 }
 
 /** Into a machine that was started with `-incoming defer`; its CPUs stand still then. @throws as saveState */
-export async function loadState(qmp: QmpClient, path: string): Promise<void> {
+export async function loadState(qmp: QmpClient, folder: string): Promise<void> {
+  const path = join(folder, MACHINE);
   if (statSync(path).size === 0) throw new Error('it is empty');
   await withFile(qmp, path, constants.O_RDONLY, async () => {
     // QEMU says nothing while it reads, so that this answer may take its time.
