@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { socketPair } from '@runtime/sdk/linux';
 import { Protobuf } from '@runtime/sdk/protobuf';
+import { callUnary } from '../../src/rpc/unary.ts';
 import { vmGuestTable } from '../../src/wire/vm-guest.ts';
 import { vmHostTable } from '../../src/wire/vm-host.ts';
 import { parseKernelParameters } from './maitred/cmdline.ts';
@@ -15,7 +16,6 @@ import { startReaper } from './maitred/reaper.ts';
 import { maitredHandlers } from './maitred/service.ts';
 import { StatefulDisk } from './maitred/storage.ts';
 import { linuxSystem, type System } from './maitred/system.ts';
-import { callUnary } from './rpc/client.ts';
 import { RpcServer } from './rpc/server.ts';
 import { streamOfFd } from './vsock/index.ts';
 

@@ -62,6 +62,7 @@ export function guestBundleSources(): string[] {
     GUEST,
     join(HERE, '../wire'),
     join(HERE, '../vsh'),
+    join(HERE, '../rpc'),
     ...['linux', 'protobuf', 'compile'].map(sdkFolder),
   ];
   const errors = [

@@ -2,6 +2,9 @@
 
 import { Protobuf } from '@runtime/sdk/protobuf';
 import { conciergeTable } from './concierge.ts';
+import { containerGuestTable } from './container-guest.ts';
+import { containerHostTable } from './container-host.ts';
+import { tremplinTable } from './tremplin.ts';
 import { vmCrashTable } from './vm-crash.ts';
 import { vmGuestTable } from './vm-guest.ts';
 import { vmHostTable } from './vm-host.ts';
@@ -21,6 +24,26 @@ export const guestWire: Protobuf<GuestTable> = /* @__PURE__ */ new Protobuf({
   messages: { ...vmGuestTable.messages, ...vmHostTable.messages, ...vmCrashTable.messages, ...vshTable.messages },
   enums: { ...vmGuestTable.enums, ...vmHostTable.enums, ...vshTable.enums },
   services: { ...vmGuestTable.services, ...vmHostTable.services, ...vmCrashTable.services },
+});
+
+/** Between the host and what looks after containers in a VM, and runs in them. */
+interface ContainersTable {
+  readonly messages: { readonly 'vm_tools.EmptyMessage': Record<never, never> } & typeof tremplinTable.messages &
+    typeof containerHostTable.messages &
+    typeof containerGuestTable.messages;
+  readonly enums: typeof tremplinTable.enums & typeof containerHostTable.enums & typeof containerGuestTable.enums;
+  readonly services: typeof tremplinTable.services &
+    typeof containerHostTable.services &
+    typeof containerGuestTable.services;
+}
+
+export const containersWire: Protobuf<ContainersTable> = /* @__PURE__ */ new Protobuf({
+  messages: {
+    'vm_tools.EmptyMessage': {},
+    ...{ ...tremplinTable.messages, ...containerHostTable.messages, ...containerGuestTable.messages },
+  },
+  enums: { ...tremplinTable.enums, ...containerHostTable.enums, ...containerGuestTable.enums },
+  services: { ...tremplinTable.services, ...containerHostTable.services, ...containerGuestTable.services },
 });
 
 /** On the D-Bus. It has no effect but this: guests leave it out. */

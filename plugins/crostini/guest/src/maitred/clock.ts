@@ -3,7 +3,7 @@
 import { existsSync, realpathSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { GrpcStatus } from '@runtime/sdk/errors';
 import { MOUNT } from '@runtime/sdk/linux';
-import { RpcError } from '../rpc/frame.ts';
+import { RpcError } from '../../../src/rpc/frame.ts';
 import { failed, invalid } from './refusal.ts';
 import type { System } from './system.ts';
 

@@ -3,10 +3,10 @@
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Protobuf } from '@runtime/sdk/protobuf';
+import { callUnary } from '../../../src/rpc/unary.ts';
 import { vmCrashTable } from '../../../src/wire/vm-crash.ts';
 import { vmGuestTable } from '../../../src/wire/vm-guest.ts';
 import { vmHostTable } from '../../../src/wire/vm-host.ts';
-import { callUnary } from '../rpc/client.ts';
 import type { CrashSign } from './crash-signs.ts';
 import type { Log } from './log.ts';
 import type { LogItem } from './log-queue.ts';

@@ -1,7 +1,7 @@
 // What maitred answers to a request that it does not follow. Callers see its gRPC status and the words.
 
 import { GrpcStatus } from '@runtime/sdk/errors';
-import { RpcError } from '../rpc/frame.ts';
+import { RpcError } from '../../../src/rpc/frame.ts';
 
 /** The request cannot be meant so. */
 export function invalid(why: string): RpcError {

@@ -11,9 +11,9 @@ import { Protobuf } from '@runtime/sdk/protobuf';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { errors } from '../../../src/errors.ts';
+import { decodeStatusMessage, encodeStatusMessage, frameOf } from '../../../src/rpc/frame.ts';
 import { addRpcService, RpcClient, type RpcHandlers } from '../../../src/rpc/rpc.ts';
-import { callUnary } from './client.ts';
-import { decodeStatusMessage, encodeStatusMessage, frameOf } from './frame.ts';
+import { callUnary } from '../../../src/rpc/unary.ts';
 import { RpcServer } from './server.ts';
 
 const wire = new Protobuf({

@@ -4,8 +4,8 @@ import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHt
 import type { Duplex } from 'node:stream';
 import { GrpcStatus, isRuntimeError } from '@runtime/sdk/errors';
 import type { Protobuf, ProtoTable } from '@runtime/sdk/protobuf';
+import { encodeStatusMessage, frameOf, RpcError, readMessage } from '../../../src/rpc/frame.ts';
 import type { RpcHandlers } from '../../../src/rpc/rpc.ts';
-import { encodeStatusMessage, frameOf, RpcError, readMessage } from './frame.ts';
 
 /** Of one connection, at once. */
 const MAX_CALLS = 100;

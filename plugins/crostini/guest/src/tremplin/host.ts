@@ -3,10 +3,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MessageInit } from '@runtime/sdk/protobuf';
 import { Protobuf } from '@runtime/sdk/protobuf';
+import { callUnary } from '../../../src/rpc/unary.ts';
 import { tremplinTable } from '../../../src/wire/tremplin.ts';
 import type { Dial } from '../maitred/host.ts';
 import type { Log } from '../maitred/log.ts';
-import { callUnary } from '../rpc/client.ts';
 
 export const TREMPLIN_LISTENER_PORT = 7778;
 const SERVICE = 'vm_tools.tremplin.TremplinListener';

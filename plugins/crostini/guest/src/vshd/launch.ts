@@ -36,22 +36,30 @@ const NOT_FOUND = 127;
 const NOT_EXECUTABLE = 126;
 
 export interface LaunchOptions {
+  /** `any`: whoever asks has found this container already; default: the VM's shell only. */
+  readonly target?: 'any';
+  /** When none is named; default as in accounts.ts. */
+  readonly defaultUser?: string;
+  /** Beneath what the client sends. */
+  readonly env?: Readonly<Record<string, string>>;
   /** The only one who may log in; default: everybody. */
   readonly allowedUser?: string | undefined;
   readonly passwd?: string | undefined;
 }
 
 /** Its size is bounded by that of a message. @throws Refusal */
-export function planLaunch(request: SetupRequest, { allowedUser, passwd }: LaunchOptions = {}): Launch {
+export function planLaunch(request: SetupRequest, options: LaunchOptions = {}): Launch {
+  const { allowedUser, passwd, defaultUser = '' } = options;
   refuseNul(request);
-  if (request.target !== '' && request.target !== VM_SHELL) throw new Refusal(`no container "${request.target}" here`);
-  const account = findAccount(request.user, passwd);
+  const isElsewhere = request.target !== '' && request.target !== VM_SHELL;
+  if (isElsewhere && options.target !== 'any') throw new Refusal(`no container "${request.target}" here`);
+  const account = findAccount(request.user === '' ? defaultUser : request.user, passwd);
   if (account === undefined) throw new Refusal('could not find user');
   if (allowedUser !== undefined && account.name !== allowedUser) {
     throw new Refusal(`only ${allowedUser} is allowed login`);
   }
   const pty = request.nopty ? undefined : windowSize(request.window_rows, request.window_cols);
-  const env = environment(request, account);
+  const env = { ...options.env, ...environment(request, account) };
   const cwd = workingFolder(request, account);
   return { argv: programOf(request, account, env.PATH ?? PATH, cwd), env, cwd, account, pty };
 }
