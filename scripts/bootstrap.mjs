@@ -85,6 +85,8 @@ const DEBIAN_PACKAGES = [
     why: 'tests of the D-Bus in Python',
     neededBy: ['test'],
   },
+  { package: 'nftables', command: 'nft', why: 'rules for VMs that have a tap', neededBy: ['test'] },
+  { package: 'dnsmasq-base', command: 'dnsmasq', why: 'names for VMs that have a tap', neededBy: ['test'] },
   { package: 'iperf3', command: 'iperf3', why: 'tests of the network of guests', neededBy: ['test', 'bench'] },
 ];
 

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import type { CheckRegistry, CheckResult } from '@runtime/sdk';
 import { makeSocketFolder } from './concierge/places.ts';
 import type { CrostiniConfig } from './config.ts';
+import { checkNetwork } from './network/requirements.ts';
 
 const run = promisify(execFile);
 const MIB = 2 ** 20;
@@ -28,6 +29,7 @@ export function addChecks(
   checks.add('termina-verity', () => checkVerity(config.verity, verity));
   checks.add('termina-memory', () => checkMemory(config));
   checks.add('termina-sockets', () => checkSockets(sockets));
+  checks.add('termina-network', () => checkNetwork(config.network));
   checks.add('termina-dbus', dbus);
 }
 

@@ -2,6 +2,10 @@
 
 import { z } from 'zod';
 
+const NETWORK_MODES = ['auto', 'passt', 'tap'] as const;
+
+export type NetworkMode = (typeof NETWORK_MODES)[number];
+
 const seconds = z.int().min(1).max(3_600);
 
 export const crostiniConfig = z.strictObject({
@@ -31,6 +35,12 @@ export const crostiniConfig = z.strictObject({
     .describe('Size of the disk that a VM of profile full gets, GiB. Only what is written takes room.'),
   startSeconds: seconds.default(60).describe('How long a guest may take until it calls, with KVM.'),
   startSecondsTcg: seconds.default(180).describe('The same without KVM.'),
+  network: z
+    .enum(NETWORK_MODES)
+    .default('auto')
+    .describe(
+      'What leads VMs to the network. passt: without root. tap: interfaces of this computer, with rules of nftables and dnsmasq for names; the runtime has to be root. auto: passt. A VM keeps what it started with.',
+    ),
   dbus: z
     .string()
     .min(1)

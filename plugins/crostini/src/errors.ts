@@ -49,6 +49,11 @@ export const crostiniErrorTable = {
     grpc: deadlineExceeded,
     retryable: true,
   },
+  CROSTINI_ERR_NETWORK: {
+    message: 'VMs cannot have a network of their own here: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
   // vsh
   CROSTINI_ERR_VSH_FRAME: {
     message: 'a message of vsh cannot be: {why}',

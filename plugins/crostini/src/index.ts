@@ -23,6 +23,8 @@ import { disks } from './contract-disks.ts';
 import { type DbusService, startDbus } from './dbus/index.ts';
 import { createDisks } from './disks/index.ts';
 import { checksImages } from './image/checking.ts';
+import { createNetworks } from './network/index.ts';
+import { runtimeId } from './network/names.ts';
 
 export default definePlugin({
   name: 'crostini',
@@ -69,6 +71,10 @@ export default definePlugin({
       config,
       socketFolder: folder,
       logs,
+      networks: createNetworks({
+        ...{ mode: config.network, runtime: runtimeId(ctx.state.directory), persistent },
+        ...{ resources: ctx.resources, processes: ctx.processes, log: ctx.log },
+      }),
       ensureImage: async (profile, onProgress, isReplaced) => {
         const { ensureTermina } = await import('./image/termina-image.ts');
         return ensureTermina({ profile, onProgress, verity: !isReplaced && (await verity()) });

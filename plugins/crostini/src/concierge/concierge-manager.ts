@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ipv4Subnet, type VmDescription, type VmInfo, type Vms } from '@runtime/plugin-vmm/contract';
+import type { VmDescription, VmInfo, Vms } from '@runtime/plugin-vmm/contract';
 import type { PluginContext, Requires, ServiceTokens } from '@runtime/sdk';
 import type { CrostiniConfig } from '../config.ts';
 import type {
@@ -17,6 +17,7 @@ import type {
 import type { RunningDisk } from '../disks/guest-filesystem.ts';
 import { errors } from '../errors.ts';
 import { damageOn } from '../image/checking.ts';
+import { type Networks, PasstNetworks } from '../network/networks.ts';
 import type { BalloonedVm } from './balloon-controller.ts';
 import { consoleTail } from './console-tail.ts';
 import { guestFilesystem } from './guest-filesystem.ts';
@@ -31,7 +32,7 @@ import {
   startTermina,
 } from './maitred.ts';
 import { keyText, machineName, type VmKey, vmKey } from './names.ts';
-import { type GuestNetwork, networkOf, SUBNET_SIZE } from './network.ts';
+import type { GuestNetwork } from './network.ts';
 import { removeOtherSockets } from './places.ts';
 import { GUEST_PORTS, HOST_PORTS, type HostPort } from './ports.ts';
 import { type VmRecord, VmRecords } from './records.ts';
@@ -82,6 +83,8 @@ export interface ConciergeOptions {
   readonly statefulDisk?: (key: VmKey, bytes: number) => Promise<StatefulDisk | undefined>;
   /** Keeps what VMs log. */
   readonly logs?: Pick<LogKeeper, 'watch' | 'ended'>;
+  /** Default: passt. */
+  readonly networks?: Networks;
 }
 
 export interface StartWishes {
@@ -103,6 +106,7 @@ export class ConciergeManager implements Concierge {
   readonly #context: Context;
   readonly #vms: Vms;
   readonly #records: VmRecords;
+  readonly #networks: Networks;
   readonly #entries: Map<string, TerminaEntry> = new Map();
   #released = false;
   readonly #letGo: PromiseWithResolvers<void> = Promise.withResolvers();
@@ -112,6 +116,7 @@ export class ConciergeManager implements Concierge {
     this.#context = options.context;
     this.#vms = options.vms;
     this.#records = new VmRecords(options.context.state);
+    this.#networks = options.networks ?? new PasstNetworks(options.context.resources);
     const { events } = options.context;
     events.on('vm:created', ({ vm, cid }) => this.#machineMade(vm, cid));
     events.on('vm:paused', ({ vm }) => this.#suspended(vm, true));
@@ -209,11 +214,9 @@ export class ConciergeManager implements Concierge {
     entry.image = image.id;
     entry.cpus = request.cpus ?? config.cpus;
     entry.memoryMib = request.memoryMib ?? config.mem[profile];
-    const lease = cleanup.use(
-      this.#context.resources.lease(ipv4Subnet, { key: `termina:${keyText(key)}`, size: SUBNET_SIZE }),
-    );
-    entry.subnet = Number(lease.value.start);
-    entry.network = networkOf(lease.value);
+    const link = cleanup.use(await this.#networks.open({ key: keyText(key), machine }));
+    entry.subnet = link.subnet;
+    entry.network = link.network;
     await this.#listen(entry);
     await this.#records.write(this.#recordOf(entry, 'starting'));
     cleanup.defer(() => this.#records.remove(key));
@@ -226,6 +229,7 @@ export class ConciergeManager implements Concierge {
     const balloon = config.balloon.policy !== 'off';
     const info = await this.#vms.start({ ...describe(entry, image, disk, request), balloon });
     this.#deferEnd(entry);
+    await link.attach();
     await this.#learn(entry, info);
     this.#machineMade(machine, info.cid);
     const seconds = info.accelerator === 'kvm' ? config.startSeconds : config.startSecondsTcg;
@@ -438,6 +442,11 @@ export class ConciergeManager implements Concierge {
     }
     const machinesHere = [...this.#entries.values()].map(({ machine }) => machine);
     removeOtherSockets(this.#options.socketFolder, machinesHere);
+    try {
+      await this.#networks.settle();
+    } catch (err) {
+      this.#context.log.warn({ err }, 'the network of VMs that are no more could not be removed');
+    }
   }
 
   async #adopt(record: VmRecord, info: VmInfo | undefined): Promise<void> {
@@ -457,11 +466,13 @@ export class ConciergeManager implements Concierge {
     entry.image = record.image;
     entry.ready.resolve();
     try {
-      const at = BigInt(record.subnet);
-      const request = { key: `termina:${keyText(key)}`, size: SUBNET_SIZE, at };
-      const lease = entry.cleanup.use(this.#context.resources.lease(ipv4Subnet, request));
-      entry.subnet = record.subnet;
-      entry.network = networkOf(lease.value);
+      const { machine, subnet, network: backend = 'passt' } = record;
+      const link = entry.cleanup.use(await this.#networks.adopt({ key: keyText(key), machine, subnet, backend }));
+      await link.attach().catch((err: unknown) => {
+        this.#context.log.warn({ err, vm: key.name }, `VM ${key.name} was taken over, but has no network`);
+      });
+      entry.subnet = subnet;
+      entry.network = link.network;
       await this.#listen(entry);
       await this.#learn(entry, info);
       const client = callMaitred(entry.directory);
@@ -572,7 +583,8 @@ export class ConciergeManager implements Concierge {
 
   #recordOf(entry: TerminaEntry, state: VmRecord['state']): VmRecord {
     const { key, machine, profile, image, subnet, startedAt } = entry;
-    return { version: 1, ...key, machine, state, type: 'termina', profile, image, subnet, startedAt };
+    const network = entry.network?.tap === undefined ? {} : { network: 'tap' as const };
+    return { version: 1, ...key, machine, state, type: 'termina', profile, image, subnet, startedAt, ...network };
   }
 
   #entry(name: string, owner: string | undefined): TerminaEntry {
@@ -619,7 +631,8 @@ function describe(
   };
 }
 
-function cardOf({ address, prefix, gateway, dns }: GuestNetwork) {
+function cardOf({ address, prefix, gateway, dns, tap }: GuestNetwork) {
+  if (tap !== undefined) return { backend: 'tap' as const, 'tap-name': tap };
   return { address: `${address}/${prefix}`, gateway, dns };
 }
 

@@ -1,7 +1,5 @@
 // The addresses of a guest: a /30 of which the host has the first and the guest the second, as patchpanel gives them out.
 
-import type { AddressRange } from '@runtime/sdk';
-
 export interface GuestNetwork {
   /** Of the guest, dotted. */
   readonly address: string;
@@ -11,6 +9,8 @@ export interface GuestNetwork {
   readonly gateway: string;
   /** Where the guest asks for names. */
   readonly dns: string;
+  /** Interface of the host at the other end of its card; left out where passt is. */
+  readonly tap?: string;
 }
 
 export const SUBNET_SIZE = 4n;
@@ -19,13 +19,15 @@ const NETMASK = '255.255.255.252';
 /** Outside of all the pool; user-mode networks answer there in place of the name server of the host. */
 const DNS = '100.115.92.3';
 
-export function networkOf({ start }: AddressRange): GuestNetwork {
+/** @param start of its /30; with a tap its gateway answers for names, too */
+export function networkOf(start: bigint, tap?: string): GuestNetwork {
+  const gateway = dotted(start + 1n);
   return {
     address: dotted(start + 2n),
     prefix: PREFIX,
     netmask: NETMASK,
-    gateway: dotted(start + 1n),
-    dns: DNS,
+    gateway,
+    ...(tap === undefined ? { dns: DNS } : { dns: gateway, tap }),
   };
 }
 

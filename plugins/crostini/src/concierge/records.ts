@@ -18,6 +18,8 @@ const recordSchema = z.strictObject({
   image: z.string(),
   /** First address of its network, as a number. */
   subnet: z.int().min(0).max(0xffff_ffff),
+  /** What leads it to the network; left out: passt. */
+  network: z.enum(['passt', 'tap']).optional(),
   startedAt: z.string(),
 });
 

@@ -1,0 +1,89 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { programPath, tapLack } from './programs.ts';
+
+const missing = (['ip', 'unshare'] as const).find((name) => programPath(name) === undefined);
+const lack = missing === undefined ? tapLack()?.why : `there is no ${missing}`;
+const namespace = spawnSync('unshare', ['--net', '--mount', 'true']).status === 0;
+const why = lack ?? (namespace ? undefined : 'no network namespace can be made here');
+if (why !== undefined) process.stdout.write(`taps of VMs are not tested: ${why}\n`);
+
+describe.skipIf(why !== undefined)('guests with a tap, in namespaces', () => {
+  let report: Readonly<Record<string, unknown>>;
+
+  beforeAll(() => {
+    const program = join(import.meta.dirname, 'test-programs', 'tap-networks.ts');
+    const { stdout, stderr } = spawnSync(
+      'unshare',
+      ['--net', '--mount', process.execPath, '--conditions=@runtime/source', program],
+      { encoding: 'utf8' },
+    );
+    expect(stderr).toBe('');
+    report = JSON.parse(stdout);
+  }, 90_000);
+
+  test('have networks of their own, and names from their gateway', () => {
+    expect(report.subnets).toMatchObject([
+      { address: '100.115.92.26', gateway: '100.115.92.25', dns: '100.115.92.25' },
+      { address: '100.115.92.30', gateway: '100.115.92.29', dns: '100.115.92.29' },
+    ]);
+    expect(report.names).toEqual([['203.0.113.2'], 'ENOTFOUND']);
+  });
+
+  test('reach the world in the name of this computer', () => {
+    expect(report.web).toBe('you are 203.0.113.1');
+  });
+
+  test('reach nothing of this computer but its name server', () => {
+    expect(report.gateway).toEqual({
+      ping: 'answer',
+      port: 'EHOSTUNREACH',
+      others: 'silence',
+      uplink: 'EHOSTUNREACH',
+    });
+  });
+
+  test('do not reach each other', () => {
+    expect(report.otherGuest).toEqual(['EHOSTUNREACH', 'silence']);
+  });
+
+  test('cannot speak in the name of another', () => {
+    expect(report.heard).toEqual([[], ['203.0.113.1']]);
+  });
+
+  test('are not reached from outside, nor is their name server', () => {
+    expect(report.fromOutside).toEqual(['silence', 'silence', 'open']);
+  });
+
+  test('keep their network while there is no runtime, and while the next one finds them', () => {
+    expect(report.withoutRuntime).toEqual(['203.0.113.2']);
+    expect(report.bothWhileFound).toEqual(['203.0.113.2']);
+    expect(report.afterFound).toEqual([['203.0.113.2'], 'you are 203.0.113.1']);
+  });
+
+  test('of two runtimes have different networks, and the switch for forwarding stays until both are done', () => {
+    expect(report.beside).toEqual(['100.115.92.30', 2]);
+    expect(report.oneIsGone).toEqual([1, true]);
+  });
+
+  test('leave nothing', () => {
+    expect(report.left).toEqual({ tables: [], forwarding: false, claims: false, taps: [] });
+    expect(report.servers).toEqual([]);
+  });
+
+  test('of a runtime that is no more are forgotten by another', () => {
+    expect(report.dead).toEqual([false, false]);
+  });
+
+  test('are not started where somebody else drops what they send, unless it lets them through', () => {
+    expect(report.blocked).toEqual([
+      'CROSTINI_ERR_NETWORK',
+      expect.stringContaining('iptables -I DOCKER-USER -i rtap+'),
+    ]);
+  });
+
+  test('leave an interface that forwarded as it was', () => {
+    expect(report.restored).toEqual([false, '1', '0']);
+  });
+});
