@@ -2,6 +2,7 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { templateJsonSchema } from '../plugins/crostini/src/template/json-schema.ts';
 import { descriptionJsonSchema } from '../plugins/vmm/src/description/json-schema.ts';
 import { makePages, REFERENCE } from './reference/pages.ts';
 
@@ -10,5 +11,8 @@ for (const [name, text] of await makePages()) {
   writeFileSync(join(REFERENCE, name), text);
   console.log(`docs/reference/${name}`);
 }
-writeFileSync(join(REFERENCE, 'vm-schema.json'), `${JSON.stringify(descriptionJsonSchema(), undefined, 2)}\n`);
-console.log('docs/reference/vm-schema.json');
+const schemas = { 'vm-schema.json': descriptionJsonSchema(), 'template-schema.json': templateJsonSchema() };
+for (const [name, schema] of Object.entries(schemas)) {
+  writeFileSync(join(REFERENCE, name), `${JSON.stringify(schema, undefined, 2)}\n`);
+  console.log(`docs/reference/${name}`);
+}

@@ -54,6 +54,16 @@ export interface ExtraDisk {
   readonly readOnly: boolean;
 }
 
+/** A port of this computer that leads to one of the guest. */
+export interface LedPort {
+  readonly protocol: 'tcp' | 'udp';
+  /** IPv4 address of this computer, dotted; 0.0.0.0: all. */
+  readonly address: string;
+  /** 1 to 65,535, as is that of the guest. */
+  readonly hostPort: number;
+  readonly guestPort: number;
+}
+
 /** Paths. */
 export interface BootFiles {
   /** bzImage, or an ELF file that is entered directly. */
@@ -79,6 +89,8 @@ export interface StartTermina {
   readonly files?: BootFiles;
   /** Behind its own, in this order: /dev/vdc, … of a full image, /dev/vdb, … of a fast one. */
   readonly disks?: readonly ExtraDisk[];
+  /** Only passt leads them. */
+  readonly ports?: readonly LedPort[];
   /** From the start of the machine until maitred answers; default 60,000 (more without KVM). */
   readonly timeoutMs?: number;
 }

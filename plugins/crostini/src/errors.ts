@@ -95,6 +95,41 @@ export const crostiniErrorTable = {
     grpc: failedPrecondition,
   },
 
+  // Templates
+  CROSTINI_ERR_TEMPLATE: {
+    message: '{where}: {why}',
+    remedy: 'Correct it; docs/guides/templates.md says what a template can have.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  CROSTINI_ERR_TEMPLATE_MANY: {
+    message: 'template {file} has {count} mistakes',
+    remedy: 'Correct each; docs/guides/templates.md says what a template can have.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  CROSTINI_ERR_TEMPLATE_ONCE: {
+    message: 'script "{script}" of the template cannot be run once and never again: a VM of profile fast keeps nothing',
+    remedy: 'Give it when: each-boot, or the VM profile: full.',
+    grpc: invalidArgument,
+    exit: 2,
+  },
+  CROSTINI_ERR_TEMPLATE_USER: {
+    message: 'user "{user}" of the template was not made, and VM "{vm}" was stopped: {why}',
+    remedy: 'Correct the template. To look into the VM, start it without: runtime start {vm}',
+    grpc: failedPrecondition,
+  },
+  CROSTINI_ERR_TEMPLATE_SCRIPT: {
+    message: 'script "{script}" of the template {why}, and VM "{vm}" was stopped{output}',
+    remedy: 'All that it wrote: runtime logs {vm}. To look into the VM, start it without the template: runtime start {vm}',
+    grpc: failedPrecondition,
+  },
+  CROSTINI_ERR_PORT_TAKEN: {
+    message: 'port {port} of this computer cannot lead to VM "{vm}": {why}',
+    remedy: 'Choose another one, or end what has it: ss -tulnp',
+    grpc: failedPrecondition,
+  },
+
   // Disks
   CROSTINI_ERR_DISK_OWNER: {
     message: '"{owner}" cannot be the owner of a disk',

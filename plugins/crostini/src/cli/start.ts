@@ -1,10 +1,14 @@
 // `runtime start`
 
+import { resolve } from 'node:path';
 import type { CommandIo, CommandRegistry } from '@runtime/sdk';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
 import { type Desk, untilGone } from '../concierge/desk.ts';
 import type { StartTermina, TerminaVm } from '../contract.ts';
 import { errors } from '../errors.ts';
+import { readTemplate } from '../template/parse.ts';
+import { MAX_MIB, MIN_MIB, toMib } from '../template/schema.ts';
+import { checkOnly, startFromTemplate, templateRequest } from '../template/start-from-template.ts';
 import { type CommandParts, DEFAULT_VM } from './index.ts';
 import { vmRow } from './list.ts';
 
@@ -33,10 +37,20 @@ export function addStart(commands: CommandRegistry, parts: CommandParts): void {
         '(runtime --plugins crostini start) the VM ends with the command; other commands reach it meanwhile.',
       lasting: true,
       args: [{ name: 'name', summary: `default ${DEFAULT_VM}` }],
-      options: START_OPTIONS,
+      options: {
+        ...START_OPTIONS,
+        template: { type: 'string', summary: 'YAML file: resources, users, scripts, ports; other options override it' },
+        check: { type: 'boolean', summary: 'only look whether the template is right, and show what it asks for' },
+      },
     },
     async ({ args: [name = DEFAULT_VM], options, io, signal }) => {
-      const vm = await startWithProgress(parts.manager, startRequest(name, options), io, signal);
+      const template = options.template === undefined ? undefined : readTemplate(resolve(io.cwd, options.template));
+      const request = { ...templateRequest(template), ...startRequest(name, options) };
+      if (options.check) return await checkOnly(template, request, io);
+      const vm =
+        template === undefined
+          ? await startWithProgress(parts.manager, request, io, signal)
+          : await startFromTemplate(parts, template, request, io, signal);
       await io.data(vmRow(vm));
       if (!parts.lastsOnlyHere) return;
       const disk = vm.profile === 'full' ? '; what is on its disk goes with it' : '';
@@ -51,7 +65,7 @@ export function startRequest(name: string, { cpus, mem, profile, timeout }: Star
   return {
     name,
     ...(cpus === undefined ? {} : { cpus: wholeNumber('cpus', cpus, 1, 64) }),
-    ...(mem === undefined ? {} : { memoryMib: toMib(mem) }),
+    ...(mem === undefined ? {} : { memoryMib: memoryMib(mem) }),
     ...(profile === undefined ? {} : { profile: profile === 'fast' ? 'fast' : 'full' }),
     ...(timeout === undefined ? {} : { timeoutMs: wholeNumber('timeout', timeout, 1, 3_600) * 1_000 }),
   };
@@ -82,14 +96,11 @@ export async function stayUntil(desk: Desk, name: string, signal: AbortSignal): 
   await Promise.race([untilGone(desk, name), asked]);
 }
 
-const MEM = /^([1-9][0-9]{0,6})([MG]?)$/;
-const MIN_MIB = 128;
-const MAX_MIB = 1_048_576;
+const MEM = /^[1-9][0-9]{0,6}[MG]?$/;
 
-function toMib(text: string): number {
-  const [, digits = '', unit] = MEM.exec(text) ?? [];
-  if (digits === '') throw refuse('mem', `"${text}" is neither MiB as a number nor such as 512M or 2G`);
-  return wholeNumber('mem', Number(digits) * (unit === 'G' ? 1024 : 1), MIN_MIB, MAX_MIB);
+function memoryMib(text: string): number {
+  if (!MEM.test(text)) throw refuse('mem', `"${text}" is neither MiB as a number nor such as 512M or 2G`);
+  return wholeNumber('mem', toMib(text), MIN_MIB, MAX_MIB);
 }
 
 /** @throws CROSTINI_ERR_USAGE */

@@ -9,6 +9,7 @@ import type {
   Concierge,
   GuestEndpoint,
   ImageProfile,
+  LedPort,
   StartTermina,
   StopReason,
   SyncedTimes,
@@ -612,7 +613,7 @@ function describe(
   { machine, memoryMib, cpus, network }: TerminaEntry,
   { kernel, initrd, rootfs, params }: BootImage,
   disk: StatefulDisk | undefined,
-  { kernelParams = [], disks = [] }: StartTermina,
+  { kernelParams = [], disks = [], ports = [] }: StartTermina,
 ): VmDescription {
   return {
     name: machine,
@@ -627,13 +628,22 @@ function describe(
       ...disks.map(({ path, readOnly }) => ({ path, ro: readOnly, format: 'raw' as const })),
     ],
     vsock: { ports: Object.values(GUEST_PORTS) },
-    ...(network === undefined ? {} : { net: [cardOf(network)] }),
+    ...(network === undefined ? {} : { net: [{ ...cardOf(network), ...portsOf(ports) }] }),
   };
 }
 
 function cardOf({ address, prefix, gateway, dns, tap }: GuestNetwork) {
   if (tap !== undefined) return { backend: 'tap' as const, 'tap-name': tap };
   return { address: `${address}/${prefix}`, gateway, dns };
+}
+
+/** In the words of passt(1). */
+function portsOf(ports: readonly LedPort[]): { readonly tcp?: string[]; readonly udp?: string[] } {
+  const led = (wanted: LedPort['protocol']): string[] =>
+    ports
+      .filter(({ protocol }) => protocol === wanted)
+      .map(({ address, hostPort, guestPort }) => `${address}/${hostPort}:${guestPort}`);
+  return ports.length === 0 ? {} : { tcp: led('tcp'), udp: led('udp') };
 }
 
 const isLive = ({ state }: VmInfo): boolean => state !== 'stopped' && state !== 'crashed';

@@ -73,6 +73,11 @@ export class LogKeeper {
     publish(this.#options.board, keyText(key), undefined);
   }
 
+  /** What is known of a VM that did not come from it by itself. */
+  note(key: VmKey, records: readonly LogRecord[]): void {
+    this.#append(key, records);
+  }
+
   has(key: VmKey): boolean {
     return this.#options.store.has(key);
   }

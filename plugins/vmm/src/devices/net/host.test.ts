@@ -18,7 +18,7 @@ test('nothing is forwarded by passt that was not asked for', () => {
     '/bin/passt --foreground --quiet --stderr --tcp-ports none --udp-ports none --fd 3',
   );
   expect(passtArguments('/bin/passt', { mtu: 1400, tcp: ['2222:22', '80'], udp: ['53'] }).join(' ')).toContain(
-    '--mtu 1400 --tcp-ports 2222:22,80 --udp-ports 53 --fd 3',
+    '--mtu 1400 --tcp-ports 2222:22 --tcp-ports 80 --udp-ports 53 --fd 3',
   );
 });
 

@@ -28,7 +28,8 @@ export function passtArguments(
     ...(mtu > 0 ? ['--mtu', String(mtu)] : []),
     ...(guest === undefined ? [] : addressArguments(guest)),
     // Nothing is forwarded that nobody asked for.
-    ...['--tcp-ports', portList(tcp), '--udp-ports', portList(udp)],
+    ...portArguments('--tcp-ports', tcp),
+    ...portArguments('--udp-ports', udp),
     '--fd',
     String(PASST_FD),
   ];
@@ -41,7 +42,9 @@ function addressArguments({ address, gateway, dns }: GuestAddress): readonly str
   return ['--ipv4-only', '--address', own, '--netmask', length, '--gateway', gateway, ...names, '--no-map-gw'];
 }
 
-const portList = (ports: readonly string[]): string => (ports.length > 0 ? ports.join(',') : 'none');
+/** One by one: in a list only the first may have an address, which all of the list then have. */
+const portArguments = (option: string, ports: readonly string[]): readonly string[] =>
+  (ports.length > 0 ? ports : ['none']).flatMap((port) => [option, port]);
 
 /** `80`, `8000-8010`, `2222:22`, `127.0.0.1/80`: digits, dots, colons, and nothing that passt could take for an option. */
 export const isPortSpec = (text: unknown): text is string =>
