@@ -41,6 +41,12 @@ export const crostiniConfig = z.strictObject({
     .describe(
       'What leads VMs to the network. passt: without root. tap: interfaces of this computer, with rules of nftables and dnsmasq for names; the runtime has to be root. auto: passt. A VM keeps what it started with.',
     ),
+  snapshots: z
+    .enum(['auto', 'on', 'off'])
+    .default('off')
+    .describe(
+      'Whether a VM goes on from a snapshot of a guest that has booted: the next of its kind (auto: the snapshot is made beside the first), or each (on: the first waits for the snapshot).',
+    ),
   dbus: z
     .string()
     .min(1)

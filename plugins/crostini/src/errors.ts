@@ -43,6 +43,12 @@ export const crostiniErrorTable = {
     remedy: 'Set XDG_RUNTIME_DIR to a short path of a folder of your own, with mode 0700.',
     grpc: failedPrecondition,
   },
+  CROSTINI_ERR_SNAPSHOT: {
+    message: 'no snapshot was made of a guest: {why}',
+    remedy: 'VMs boot without one. To do without for good: crostini.snapshots: off',
+    grpc: unavailable,
+    retryable: true,
+  },
   CROSTINI_ERR_VM_SILENT: {
     message: 'VM "{vm}" did not call within {seconds} s of its start{console}',
     remedy: 'Its console may say why: runtime logs {vm}. Without KVM it may need longer: --timeout.',

@@ -67,6 +67,13 @@ export default definePlugin({
     const verity = () => checksImages(config.verity, ctx.services.vms);
     const manager: ConciergeManager = new ConciergeManager({
       context: ctx,
+    const snapshots =
+      config.snapshots === 'off'
+        ? undefined
+        : (await import('./snapshots/index.ts')).openSnapshots({
+            ...{ vms: ctx.services.vms, log: ctx.log, mode: config.snapshots },
+          });
+      context: ctx,
       vms: ctx.services.vms,
       config,
       socketFolder: folder,
@@ -75,6 +82,7 @@ export default definePlugin({
         ...{ mode: config.network, runtime: runtimeId(ctx.state.directory), persistent },
         ...{ resources: ctx.resources, processes: ctx.processes, log: ctx.log },
       }),
+      ...(snapshots === undefined ? {} : { snapshots }),
       ensureImage: async (profile, onProgress, isReplaced) => {
         const { ensureTermina } = await import('./image/termina-image.ts');
         return ensureTermina({ profile, onProgress, verity: !isReplaced && (await verity()) });
@@ -133,6 +141,7 @@ export default definePlugin({
         else closeDesk(desk);
         if (reason === 'stop' && !persistent) await manager.stopAllVms('SERVICE_SHUTDOWN');
         await manager.release();
+        await snapshots?.[Symbol.asyncDispose]();
         logStore[Symbol.dispose]();
         await store[Symbol.asyncDispose]();
         if (reason === 'reload') return;

@@ -20,6 +20,8 @@ import { errors } from '../errors.ts';
 import { damageOn } from '../image/checking.ts';
 import { type Networks, PasstNetworks } from '../network/networks.ts';
 import type { BalloonedVm } from './balloon-controller.ts';
+import type { Snapshots } from '../snapshots/snapshots.ts';
+import { wakeGuest } from '../snapshots/wake.ts';
 import { consoleTail } from './console-tail.ts';
 import { guestFilesystem } from './guest-filesystem.ts';
 import type { LogKeeper } from './log-keeper.ts';
@@ -83,6 +85,8 @@ export interface ConciergeOptions {
   /** The disk that a VM keeps its state on; made when there is none. `undefined`: it has none. */
   readonly statefulDisk?: (key: VmKey, bytes: number) => Promise<StatefulDisk | undefined>;
   /** Keeps what VMs log. */
+  /** VMs go on from them instead of booting. */
+  readonly snapshots?: Pick<Snapshots, 'find' | 'prepare'>;
   readonly logs?: Pick<LogKeeper, 'watch' | 'ended'>;
   /** Default: passt. */
   readonly networks?: Networks;
@@ -228,7 +232,8 @@ export class ConciergeManager implements Concierge {
     signal.throwIfAborted();
     entry.stage('starting the machine');
     const balloon = config.balloon.policy !== 'off';
-    const info = await this.#vms.start({ ...describe(entry, image, disk, request), balloon });
+    const description = { ...describe(entry, image, disk, request), balloon };
+    const info = await this.#startMachine(entry, description, canBeSaved(request));
     this.#deferEnd(entry);
     await link.attach();
     await this.#learn(entry, info);
@@ -241,6 +246,37 @@ export class ConciergeManager implements Concierge {
   #deferEnd(entry: TerminaEntry): void {
     const { watch } = entry;
     entry.cleanup.defer(() => watch?.drain());
+  /** From a snapshot, if there is one of its kind and that goes well; else from its beginning. */
+  async #startMachine(entry: TerminaEntry, description: VmDescription, isCommon: boolean): Promise<VmInfo> {
+    const { snapshots } = this.#options;
+    if (snapshots === undefined || !isCommon) return this.#vms.start(description);
+    const { machine, key, abort } = entry;
+    const onWait = (): void => entry.stage('making a snapshot');
+    const found = await orAborted(snapshots.find(description, onWait), abort.signal);
+    if (found !== undefined) {
+      // What happens to its machine before it is awake is nobody else's business.
+      entry.restoring = true;
+      try {
+        const info = await this.#vms.start(found.description, { restore: found.snapshot });
+        const { directory } = await this.#vms.inspect(machine);
+        await orAborted(wakeGuest(directory, abort.signal), abort.signal);
+        entry.ready.resolve();
+        return info;
+      } catch (err) {
+        if (await this.#isAlive(machine)) await this.#vms.stop(machine, { force: true });
+        abort.signal.throwIfAborted();
+        this.#context.log.warn({ err, vm: key.name }, `VM ${key.name} boots: its snapshot is no good, and was removed`);
+        found.discard();
+      } finally {
+        entry.restoring = false;
+      }
+    }
+    const info = await this.#vms.start(description);
+    // Beside the boot of this one it would only slow it down.
+    entry.ready.promise.then(() => this.#context.track('snapshot', snapshots.prepare(description))).catch(() => {});
+    return info;
+  }
+
     watch?.watchConsole();
     entry.cleanup.defer(async () => {
       if (await this.#isAlive(entry.machine)) await this.#vms.stop(entry.machine, { force: true });
@@ -526,7 +562,7 @@ export class ConciergeManager implements Concierge {
 
   #machineMade(machine: string, cid: number | undefined): void {
     const entry = this.#ofMachine(machine);
-    if (entry === undefined || entry.announced || entry.state !== 'starting') return;
+    if (entry === undefined || entry.announced || entry.restoring || entry.state !== 'starting') return;
     entry.cid = cid ?? 0;
     entry.announced = true;
     this.#tell('termina:starting', entry);
@@ -539,7 +575,7 @@ export class ConciergeManager implements Concierge {
 
   async #machineEnded(machine: string, detail: string): Promise<void> {
     const entry = this.#ofMachine(machine);
-    if (entry === undefined) return;
+    if (entry === undefined || entry.restoring) return;
     entry.ended = true;
     entry.machineEnded.resolve(detail);
     // A start that is under way sees to it.
@@ -616,6 +652,11 @@ function describe(
   { kernelParams = [], disks = [], ports = [] }: StartTermina,
 ): VmDescription {
   return {
+/** Those with kernels, root file systems or parameters of their own are one of a kind. */
+function canBeSaved({ files, kernelParams = [] }: StartTermina): boolean {
+  return files === undefined && kernelParams.length === 0;
+}
+
     name: machine,
     kernel,
     initrd,

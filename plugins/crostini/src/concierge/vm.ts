@@ -50,6 +50,8 @@ export class TerminaEntry {
   ended = false;
   /** Its CPUs stand still. */
   suspended = false;
+  /** Its machine goes on from a snapshot, and may yet have to boot instead. */
+  restoring = false;
   directory = '';
   client: MaitredClient | undefined;
   /** `termina:starting` was told. */
