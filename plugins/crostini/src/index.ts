@@ -65,24 +65,23 @@ export default definePlugin({
     const board = await ctx.keepers.keep('object', 'logs', newLogBoard);
     const logs = new LogKeeper({ store: logStore, board, vms: ctx.services.vms, events: ctx.events });
     const verity = () => checksImages(config.verity, ctx.services.vms);
-    const manager: ConciergeManager = new ConciergeManager({
-      context: ctx,
     const snapshots =
       config.snapshots === 'off'
         ? undefined
         : (await import('./snapshots/index.ts')).openSnapshots({
             ...{ vms: ctx.services.vms, log: ctx.log, mode: config.snapshots },
           });
+    const manager: ConciergeManager = new ConciergeManager({
       context: ctx,
       vms: ctx.services.vms,
       config,
       socketFolder: folder,
+      ...(snapshots === undefined ? {} : { snapshots }),
       logs,
       networks: createNetworks({
         ...{ mode: config.network, runtime: runtimeId(ctx.state.directory), persistent },
         ...{ resources: ctx.resources, processes: ctx.processes, log: ctx.log },
       }),
-      ...(snapshots === undefined ? {} : { snapshots }),
       ensureImage: async (profile, onProgress, isReplaced) => {
         const { ensureTermina } = await import('./image/termina-image.ts');
         return ensureTermina({ profile, onProgress, verity: !isReplaced && (await verity()) });
@@ -135,13 +134,13 @@ export default definePlugin({
       snapshot: () => ({ vms: manager.records() }),
       async dispose(reason) {
         clock[Symbol.dispose]();
+        await snapshots?.[Symbol.asyncDispose]();
         balloons?.[Symbol.dispose]();
         await dbus?.[Symbol.asyncDispose]();
         if (reason === 'reload') serve(desk, undefined);
         else closeDesk(desk);
         if (reason === 'stop' && !persistent) await manager.stopAllVms('SERVICE_SHUTDOWN');
         await manager.release();
-        await snapshots?.[Symbol.asyncDispose]();
         logStore[Symbol.dispose]();
         await store[Symbol.asyncDispose]();
         if (reason === 'reload') return;

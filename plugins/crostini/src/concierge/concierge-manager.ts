@@ -19,9 +19,9 @@ import type { RunningDisk } from '../disks/guest-filesystem.ts';
 import { errors } from '../errors.ts';
 import { damageOn } from '../image/checking.ts';
 import { type Networks, PasstNetworks } from '../network/networks.ts';
-import type { BalloonedVm } from './balloon-controller.ts';
 import type { Snapshots } from '../snapshots/snapshots.ts';
 import { wakeGuest } from '../snapshots/wake.ts';
+import type { BalloonedVm } from './balloon-controller.ts';
 import { consoleTail } from './console-tail.ts';
 import { guestFilesystem } from './guest-filesystem.ts';
 import type { LogKeeper } from './log-keeper.ts';
@@ -84,9 +84,9 @@ export interface ConciergeOptions {
   ) => Promise<BootImage>;
   /** The disk that a VM keeps its state on; made when there is none. `undefined`: it has none. */
   readonly statefulDisk?: (key: VmKey, bytes: number) => Promise<StatefulDisk | undefined>;
-  /** Keeps what VMs log. */
   /** VMs go on from them instead of booting. */
   readonly snapshots?: Pick<Snapshots, 'find' | 'prepare'>;
+  /** Keeps what VMs log. */
   readonly logs?: Pick<LogKeeper, 'watch' | 'ended'>;
   /** Default: passt. */
   readonly networks?: Networks;
@@ -243,9 +243,6 @@ export class ConciergeManager implements Concierge {
     await this.#untilReady(entry, request.timeoutMs ?? seconds * 1_000);
   }
 
-  #deferEnd(entry: TerminaEntry): void {
-    const { watch } = entry;
-    entry.cleanup.defer(() => watch?.drain());
   /** From a snapshot, if there is one of its kind and that goes well; else from its beginning. */
   async #startMachine(entry: TerminaEntry, description: VmDescription, isCommon: boolean): Promise<VmInfo> {
     const { snapshots } = this.#options;
@@ -277,6 +274,9 @@ export class ConciergeManager implements Concierge {
     return info;
   }
 
+  #deferEnd(entry: TerminaEntry): void {
+    const { watch } = entry;
+    entry.cleanup.defer(() => watch?.drain());
     watch?.watchConsole();
     entry.cleanup.defer(async () => {
       if (await this.#isAlive(entry.machine)) await this.#vms.stop(entry.machine, { force: true });
@@ -645,6 +645,11 @@ export class ConciergeManager implements Concierge {
   }
 }
 
+/** Those with kernels, root file systems or parameters of their own are one of a kind. */
+function canBeSaved({ files, kernelParams = [] }: StartTermina): boolean {
+  return files === undefined && kernelParams.length === 0;
+}
+
 function describe(
   { machine, memoryMib, cpus, network }: TerminaEntry,
   { kernel, initrd, rootfs, params }: BootImage,
@@ -652,11 +657,6 @@ function describe(
   { kernelParams = [], disks = [], ports = [] }: StartTermina,
 ): VmDescription {
   return {
-/** Those with kernels, root file systems or parameters of their own are one of a kind. */
-function canBeSaved({ files, kernelParams = [] }: StartTermina): boolean {
-  return files === undefined && kernelParams.length === 0;
-}
-
     name: machine,
     kernel,
     initrd,

@@ -48,10 +48,10 @@ export class TerminaEntry {
   watch: LogWatch | undefined;
   /** Its machine has. */
   ended = false;
-  /** Its CPUs stand still. */
-  suspended = false;
   /** Its machine goes on from a snapshot, and may yet have to boot instead. */
   restoring = false;
+  /** Its CPUs stand still. */
+  suspended = false;
   directory = '';
   client: MaitredClient | undefined;
   /** `termina:starting` was told. */
