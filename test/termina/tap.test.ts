@@ -9,7 +9,9 @@ import { tapLack } from '../../plugins/crostini/src/network/programs.ts';
 import { lacking } from '../vm/lab.ts';
 
 const MIN = 60_000;
-const namespaces = spawnSync('unshare', ['--net', '--mount', 'true']).status === 0;
+/** In namespaces of its own; what it starts ends with it. */
+const ALONE = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+const namespaces = spawnSync('unshare', [...ALONE, 'true']).status === 0;
 const why = lacking() ?? tapLack()?.why ?? (namespaces ? undefined : 'no network namespace can be made here');
 if (why !== undefined) console.log(`skipped: VMs with a tap; ${why}`);
 
@@ -25,7 +27,7 @@ describe.skipIf(why !== undefined)('VMs with a tap', () => {
     // In there is no mirror of Debian.
     await ensureTermina({ profile: 'fast' });
     const program = join(import.meta.dirname, 'tap-world.ts');
-    const child = spawn('unshare', ['--net', '--mount', process.execPath, '--conditions=@runtime/source', program], {
+    const child = spawn('unshare', [...ALONE, process.execPath, '--conditions=@runtime/source', program], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     report = JSON.parse(await text(child.stdout));

@@ -102,7 +102,7 @@ export class LockedClaims {
 
   /** None of them: there is no claim any more. */
   async write({ runtime, subnets }: Claim): Promise<void> {
-    if (subnets.length === 0) return rm(join(this.#folder, runtime), { force: true });
+    if (subnets.length === 0) return this.#remove(runtime);
     const value = { version: 1, pid: process.pid, start: startOf(process.pid) ?? '', subnets };
     await this.#replace(runtime, value);
   }
@@ -126,8 +126,13 @@ export class LockedClaims {
   }
 
   async writeForwardingBefore(names: readonly string[] | undefined): Promise<void> {
-    if (names === undefined) return rm(join(this.#folder, FORWARDING), { force: true });
+    if (names === undefined) return this.#remove(FORWARDING);
     await this.#replace(FORWARDING, names);
+  }
+
+  /** With what was left by somebody who was killed while he wrote it. */
+  async #remove(name: string): Promise<void> {
+    for (const file of [name, `${name}.new`]) await rm(join(this.#folder, file), { force: true });
   }
 
   async #replace(name: string, value: unknown): Promise<void> {

@@ -3,6 +3,9 @@
 import { networkOf } from '../concierge/network.ts';
 import { ALL_TAPS, tableName, tapName } from './names.ts';
 
+/** What the kernel keeps in mind of one guest; it forgets others when it has to remember too much (nf_conntrack_max). */
+export const MAX_CONNECTIONS = 4096;
+
 export interface RulesetOptions {
   readonly runtime: string;
   /** First addresses of the networks of its VMs, as numbers. */
@@ -46,6 +49,11 @@ export function rulesetText({ runtime, subnets, onlyVms }: RulesetOptions): stri
       'ifname . ipv4_addr',
       vms.map(({ tap, gateway }) => `${tap} . ${gateway}`),
     ),
+    '  set connections {',
+    '    type ifname',
+    '    flags dynamic',
+    '    size 64',
+    '  }',
     // Before connections are tracked: nobody speaks in the name of another.
     '  chain prerouting {',
     '    type filter hook prerouting priority raw; policy accept;',
@@ -55,6 +63,7 @@ export function rulesetText({ runtime, subnets, onlyVms }: RulesetOptions): stri
     // This computer is its guests' name server, and nothing else.
     '  chain input {',
     '    type filter hook input priority filter; policy accept;',
+    `    iifname @taps ct state new add @connections { iifname ct count over ${MAX_CONNECTIONS} } drop`,
     '    iifname @taps jump from_guest',
     ...vms.map(({ tap, gateway }) => `    iifname != { ${tap}, "lo" } ip daddr ${gateway} drop`),
     '  }',
@@ -70,6 +79,7 @@ export function rulesetText({ runtime, subnets, onlyVms }: RulesetOptions): stri
     '    type filter hook forward priority filter; policy accept;',
     `    iifname @taps oifname "${ALL_TAPS}" reject with icmpx type admin-prohibited`,
     '    iifname @taps ct state invalid drop',
+    `    iifname @taps ct state new add @connections { iifname ct count over ${MAX_CONNECTIONS} } drop`,
     '    oifname @taps ct state established,related accept',
     '    oifname @taps drop',
     ...(onlyVms ? [`    meta nfproto ipv4 iifname != "${ALL_TAPS}" oifname != "${ALL_TAPS}" drop`] : []),

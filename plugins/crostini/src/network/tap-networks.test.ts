@@ -2,10 +2,13 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { programPath, tapLack } from './programs.ts';
+import { MAX_CONNECTIONS } from './ruleset.ts';
 
 const missing = (['ip', 'unshare'] as const).find((name) => programPath(name) === undefined);
 const lack = missing === undefined ? tapLack()?.why : `there is no ${missing}`;
-const namespace = spawnSync('unshare', ['--net', '--mount', 'true']).status === 0;
+/** In namespaces of its own; what it starts ends with it. */
+const ALONE = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+const namespace = spawnSync('unshare', [...ALONE, 'true']).status === 0;
 const why = lack ?? (namespace ? undefined : 'no network namespace can be made here');
 if (why !== undefined) process.stdout.write(`taps of VMs are not tested: ${why}\n`);
 
@@ -16,7 +19,7 @@ describe.skipIf(why !== undefined)('guests with a tap, in namespaces', () => {
     const program = join(import.meta.dirname, 'test-programs', 'tap-networks.ts');
     const { stdout, stderr } = spawnSync(
       'unshare',
-      ['--net', '--mount', process.execPath, '--conditions=@runtime/source', program],
+      [...ALONE, process.execPath, '--conditions=@runtime/source', program],
       { encoding: 'utf8' },
     );
     expect(stderr).toBe('');
@@ -50,6 +53,12 @@ describe.skipIf(why !== undefined)('guests with a tap, in namespaces', () => {
 
   test('cannot speak in the name of another', () => {
     expect(report.heard).toEqual([[], ['203.0.113.1']]);
+  });
+
+  test('take so much of what the kernel keeps in mind, and no more, and nothing from others', () => {
+    expect(report.tracked).toBeGreaterThan(MAX_CONNECTIONS - 100);
+    expect(report.tracked).toBeLessThan(MAX_CONNECTIONS + 100);
+    expect(report.otherWhileFlooded).toEqual(['203.0.113.2']);
   });
 
   test('are not reached from outside, nor is their name server', () => {

@@ -12,6 +12,7 @@ const CARD = 'card';
 const FRAME = 65_536;
 const UDP = 17;
 const ICMP = 1;
+const FIRST_UNUSED = 20_000;
 const [address = '', gateway = '', hostMac = ''] = process.argv.slice(2);
 const card = openTap({ name: CARD });
 const memory = mapAnonymous(FRAME);
@@ -57,13 +58,24 @@ await answerRequests({
     await delay(500);
     return echoes > before ? 'answer' : 'silence';
   },
+  /** A datagram to each of so many ports. */
+  async flood(target = '', count = '') {
+    for (let i = 0; i < Number(count); i++) {
+      send(UDP, address, target, datagram(FIRST_UNUSED + i));
+      if (i % 256 === 0) await delay(5);
+    }
+  },
   /** A datagram that says it is from `source`. */
   async pretend(source = '', target = '', port = '') {
-    const udp = Buffer.from([0, 9, 0, 0, 0, 9, 0, 0, 33]);
-    udp.writeUInt16BE(Number(port), 2);
-    send(UDP, source, target, udp);
+    send(UDP, source, target, datagram(Number(port)));
   },
 });
+
+function datagram(port: number): Buffer {
+  const udp = Buffer.from([0, 9, 0, 0, 0, 9, 0, 0, 33]);
+  udp.writeUInt16BE(port, 2);
+  return udp;
+}
 
 function send(protocol: number, source: string, target: string, payload: Buffer): void {
   const addresses = [...octets(source), ...octets(target)];

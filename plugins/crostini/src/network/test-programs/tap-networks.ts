@@ -11,6 +11,7 @@ import { interfaceMac, openTap, setInterfaceUp } from '@runtime/sdk/linux';
 import { createTestRuntime } from '@runtime/sdk/testing';
 import { runtimeId, tableName } from '../names.ts';
 import type { NetworkLink } from '../networks.ts';
+import { MAX_CONNECTIONS } from '../ruleset.ts';
 import { TapNetworks } from '../tap-networks.ts';
 import { Namespace } from './answers.ts';
 import { makeWorld, WORLD } from './world.ts';
@@ -92,6 +93,9 @@ await guest.ask('pretend', two.network.address, WORLD.address, String(WORLD.note
 const pretended = await world.ask('heard');
 await guest.ask('pretend', one.network.address, WORLD.address, String(WORLD.notes));
 report.heard = [pretended, await world.ask('heard')];
+await guest.ask('flood', WORLD.address, String(MAX_CONNECTIONS + 2_000));
+report.tracked = Number(readFileSync('/proc/sys/net/netfilter/nf_conntrack_count', 'utf8'));
+report.otherWhileFlooded = await other.ask('resolve', WORLD.name);
 report.fromOutside = [
   await world.ask('reach', one.network.address, '22'),
   await world.ask('ask', one.network.gateway),
