@@ -128,6 +128,7 @@ export default definePlugin({
         dbus = await startDbus({
           ...{ mode: config.dbus, concierge: manager, disks: store, events: ctx.events, log: ctx.log },
           logs: (name, owner) => logs.text(vmKey(name, owner)),
+          removeLogs: (name, owner) => logs.remove(vmKey(name, owner)),
           balloon: (machine) => ctx.services.vms.balloon(machine),
         });
       },

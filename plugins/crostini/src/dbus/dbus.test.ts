@@ -2,6 +2,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { closeSync, fstatSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { EventMap } from '@runtime/sdk';
 import { type Bus, connectBus, DBUS_ERRORS, isRemoteError, type Value } from '@runtime/sdk/dbus';
@@ -14,11 +15,20 @@ import type { DiskJob, Disks } from '../contract-disks.ts';
 import { errors } from '../errors.ts';
 import { conciergeTable } from '../wire/concierge.ts';
 import { conciergeWire } from '../wire/index.ts';
+import { dnsSettings, watchDns } from './dns-settings.ts';
 import { type DbusService, startDbus } from './index.ts';
-import { METHODS, type MethodName, type MethodRow, OBJECT_PATH, SERVICE, SIGNALS, type SignalName } from './methods.ts';
+import {
+  METHODS,
+  type MethodName,
+  type MethodRow,
+  NEVER_SENT,
+  OBJECT_PATH,
+  SERVICE,
+  SIGNALS,
+  type SignalName,
+} from './methods.ts';
 import { UNSUPPORTED } from './unsupported.ts';
 import { inAddr } from './vm-info.ts';
-import { dnsSettings } from './vm-methods.ts';
 
 const run = promisify(execFile);
 /** Of systemd. */
@@ -113,6 +123,7 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
   let disks: ReturnType<typeof fakeDisks>;
   let listeners: Map<string, (data: never) => unknown>;
   const log = { info: vi.fn(), warn: vi.fn() };
+  const removeLogs = vi.fn();
 
   beforeEach(async () => {
     daemon = await startPrivateBus();
@@ -139,6 +150,7 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
         },
       },
       logs: async (name) => `console of ${name}`,
+      removeLogs,
       balloon: async () => ({
         actualMib: 768,
         guest: { at: 0, totalMib: 700, availableMib: 100, freeMib: 50, swappedIn: 0, majorFaults: 0 },
@@ -201,6 +213,20 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     await call('StopVmWithoutOwnerId', { name: 'termina' });
     expect(await call('ListVms', { owner_id: OWNER })).toMatchObject({ vms: [] });
     await call('StopAllVms');
+  });
+
+  test('after StopAllVms none is started, on any connection', async () => {
+    await call('StartVm', startRequest, [[]]);
+    await call('StopAllVms');
+    const refused = () => call('StartVm', startRequest, [[]]).catch((e: unknown) => e);
+    expect(isRemoteError(await refused(), DBUS_ERRORS.failed)).toBe(true);
+    expect(String(await refused())).toContain('Shutdown in progress');
+    expect(await call('ListVms', { owner_id: OWNER })).toMatchObject({ success: true, vms: [] });
+    await call('StopAllVms');
+    // Concierge that is started anew starts them.
+    await service[Symbol.asyncDispose]();
+    service = await start(daemon.address);
+    expect(await call('StartVm', startRequest, [[]])).toMatchObject({ success: true });
   });
 
   test('what is asked is looked at in the order of concierge', async () => {
@@ -322,6 +348,7 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     });
     expect(await call('DestroyDiskImage', disk)).toMatchObject({ status: 'DISK_STATUS_DESTROYED' });
     expect(concierge.asked).toEqual([{ stop: 'termina', owner: OWNER, reason: 'DESTROY_DISK_IMAGE_REQUESTED' }]);
+    expect(removeLogs.mock.calls).toEqual([['termina', OWNER]]);
     disks.destroy.mockRejectedValue(errors.CROSTINI_ERR_DISK_NOT_FOUND({ details: { vm: 'termina' } }));
     expect(await call('DestroyDiskImage', disk)).toMatchObject({ status: 'DISK_STATUS_DOES_NOT_EXIST' });
 
@@ -373,6 +400,25 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     expect(await call('SetCrostiniVmType', { vm_type: 'TERMINA' })).toMatchObject({ success: true });
     expect(await call('SetCrostiniVmType', { vm_type: 'BAGUETTE' })).toMatchObject({ success: false });
     expect((await call('GetDnsSettings')).nameservers).toEqual(dnsSettings().nameservers);
+  });
+
+  test('each method of ChromeOS answers, or says why not', async () => {
+    const answers = { ok: 0, unsupported: 0 };
+    for (const member of Object.keys(METHODS) as MethodName[]) {
+      const { fds } = METHODS[member] as MethodRow;
+      const memory = fds?.[1] === 'h' ? [memfdCreate('memory', { size: 16 })] : [];
+      const error: unknown = await call(member, {}, fds?.[1] === 'ah' ? [[]] : memory).then(
+        () => undefined,
+        (e: unknown) => e,
+      );
+      for (const fd of memory) closeSync(fd);
+      if (error === undefined) answers.ok++;
+      else if (isRemoteError(error, DBUS_ERRORS.notSupported)) answers.unsupported++;
+      // It has no field for the reason.
+      else expect([member, String(error)]).toEqual(['GetVmLogs', expect.stringContaining('malformed owner')]);
+    }
+    const unsupported = Object.keys(UNSUPPORTED).length;
+    expect(answers).toEqual({ ok: 46 - unsupported - 1, unsupported });
   });
 
   test('requests that are none are refused, and the service goes on', async () => {
@@ -603,6 +649,29 @@ print(json.dumps(result))
 test('addresses are numbers as they lie in memory', () => {
   expect(inAddr('100.115.92.26')).toBe(442266468);
   expect(['', '1.2.3', '1.2.3.256', '1.2.3.x'].map(inAddr)).toEqual([0, 0, 0, 0]);
+});
+
+test('signals that nobody sends are known, with the reason', () => {
+  expect(Object.keys(SIGNALS)).toHaveLength(9);
+  for (const [name, why] of Object.entries(NEVER_SENT)) {
+    expect(Object.keys(SIGNALS)).toContain(name);
+    expect(why).toMatch(/^only /);
+  }
+});
+
+test('other name servers of the host are told, and the same ones are not', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'resolv-'));
+  const file = join(folder, 'resolv.conf');
+  const seen: unknown[] = [];
+  writeFileSync(file, 'nameserver 1.2.3.4\n');
+  using _watch = watchDns((settings) => seen.push(settings), { file, lookMs: 20 });
+  await delay(60);
+  writeFileSync(file, '# the same\nnameserver 1.2.3.4\n');
+  await delay(100);
+  expect(seen).toEqual([]);
+  writeFileSync(file, 'nameserver 5.6.7.8\n');
+  await vi.waitFor(() => expect(seen).toEqual([{ nameservers: ['5.6.7.8'], search_domains: [] }]));
+  rmSync(folder, { recursive: true });
 });
 
 test('name servers are those of the host', () => {

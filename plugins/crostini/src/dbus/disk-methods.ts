@@ -64,7 +64,13 @@ function begun(job: DiskJob): { status: Status; failure_reason?: string; command
   return { status, command_uuid: command_uuid ?? '', ...(failure_reason !== undefined && { failure_reason }) };
 }
 
-export function diskMethods(disks: Disks, concierge: Concierge): DiskMethods {
+export interface DiskDependencies {
+  readonly disks: Disks;
+  readonly concierge: Concierge;
+  readonly removeLogs?: ((name: string, owner: string) => void) | undefined;
+}
+
+export function diskMethods({ disks, concierge, removeLogs }: DiskDependencies): DiskMethods {
   const address = (owner_id: string, vm: string): { owner: string; vm: string } => {
     const owner = checkOwner(owner_id);
     checkVmName(vm);
@@ -101,6 +107,7 @@ export function diskMethods(disks: Disks, concierge: Concierge): DiskMethods {
         const disk = address(request.cryptohome_id, request.vm_name);
         await concierge.stopVm(disk.vm, { owner: disk.owner, reason: 'DESTROY_DISK_IMAGE_REQUESTED' });
         await disks.destroy(disk);
+        removeLogs?.(disk.vm, disk.owner);
         return { status: 'DISK_STATUS_DESTROYED' };
       }, failed),
 

@@ -27,11 +27,13 @@ import { type VmDependencies, vmMethods } from './vm-methods.ts';
 /** `auto`: the bus of the session, when there is one. Anything else is a bus address. */
 export type DbusMode = 'session' | 'system' | 'off' | 'auto' | (string & {});
 
-export interface DbusDependencies extends VmDependencies {
+export interface DbusDependencies extends Omit<VmDependencies, 'shutdown'> {
   readonly mode: DbusMode;
   readonly concierge: Concierge;
   /** Without it, methods about disks are answered with NotSupported. */
   readonly disks: Disks | undefined;
+  /** Of a VM whose disk is destroyed. */
+  readonly removeLogs?: (name: string, owner: string) => void;
   readonly events: Pick<EventBus, 'on'>;
   readonly log: Pick<Logger, 'info' | 'warn'>;
   /** Until the next attempt, after the first that failed, doubled up to thirty times; default 1000. */
@@ -61,6 +63,8 @@ export async function startDbus(deps: DbusDependencies): Promise<DbusService> {
 class DbusServer implements DbusService {
   readonly #deps: DbusDependencies;
   readonly #abort = new AbortController();
+  /** Longer than any connection. */
+  readonly #shutdown = { hasBegun: false };
   #status: DbusStatus = { state: 'off', why: 'it is switched off (crostini.dbus)' };
   #bus: Bus | undefined;
   #loop: Promise<void> = Promise.resolve();
@@ -168,10 +172,11 @@ class DbusServer implements DbusService {
   }
 
   #export(bus: Bus): Disposable {
-    const { concierge, disks } = this.#deps;
+    const { concierge, disks, removeLogs } = this.#deps;
+    const deps = { ...this.#deps, shutdown: this.#shutdown };
     const handlers = {
-      ...vmMethods(this.#deps, async (sender) => (await bus.credentialsOf(sender)).uid),
-      ...(disks !== undefined && diskMethods(disks, concierge)),
+      ...vmMethods(deps, async (sender) => (await bus.credentialsOf(sender)).uid),
+      ...(disks !== undefined && diskMethods({ disks, concierge, removeLogs })),
     } as Partial<Handlers>;
     const methods = Object.keys(METHODS).map((name) => [name, serve(name as MethodName, handlers)] as const);
     return bus.exportObject(OBJECT_PATH, {

@@ -99,6 +99,13 @@ export const SIGNALS = {
 } as const satisfies Readonly<Record<string, MessageName>>;
 export type SignalName = keyof typeof SIGNALS;
 
+/** Those that tell of what does not happen here. */
+export const NEVER_SENT: Partial<Readonly<Record<SignalName, string>>> = {
+  VmGuestUserlandReadySignal: 'only Android tells it (ArcVmCompleteBoot)',
+  VmInstallStateSignal: 'only Baguette VMs install themselves',
+  VmSwappingSignal: 'only the memory of Android is swapped out (SwapVm)',
+};
+
 export const INTERFACE: InterfaceSpec = {
   methods: Object.fromEntries(Object.entries<MethodRow>(METHODS).map(([name, row]) => [name, argumentsOf(row)])),
   signals: Object.fromEntries(Object.keys(SIGNALS).map((name) => [name, [['signal', 'ay']]])),

@@ -4,6 +4,7 @@ import type { EventBus } from '@runtime/sdk';
 import type { Concierge, TerminaVm } from '../contract.ts';
 import type { Disks } from '../contract-disks.ts';
 import { jobStatus } from './disk-methods.ts';
+import { watchDns } from './dns-settings.ts';
 import type { SIGNALS, SignalName } from './methods.ts';
 import type { Response } from './types.ts';
 import { VM_TYPES, vmInfo, vmStatus } from './vm-info.ts';
@@ -65,6 +66,7 @@ export function forwardSignals({ events, concierge, disks }: SignalDependencies,
       if (job !== undefined) emit('DiskImageProgress', jobStatus(job));
     }),
   );
+  stack.use(watchDns((settings) => void inTurn(async () => emit('DnsSettingsChanged', settings))));
   for (const one of [starting, started, stopping, stopped, progress, done]) stack.use(one);
   return stack;
 }

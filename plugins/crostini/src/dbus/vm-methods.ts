@@ -1,11 +1,11 @@
 // What the D-Bus does with VMs.
 
-import { readFileSync } from 'node:fs';
 import type { BalloonState } from '@runtime/plugin-vmm/contract';
 import { isRuntimeError } from '@runtime/sdk';
 import { DBUS_ERRORS, DBusError } from '@runtime/sdk/dbus';
 import type { Concierge, TerminaVm } from '../contract.ts';
 import type { Disks } from '../contract-disks.ts';
+import { dnsSettings } from './dns-settings.ts';
 import { checkOwner, checkVmName, orRefused } from './requests.ts';
 import { startVm } from './start-vm.ts';
 import type { Handlers, Request, Response } from './types.ts';
@@ -18,9 +18,14 @@ export interface VmDependencies {
   readonly logs?: ((name: string, owner: string) => Promise<string>) | undefined;
   /** Of the vmm plugin. */
   readonly balloon?: ((machine: string) => Promise<BalloonState>) | undefined;
+  /** Set by StopAllVms: none is started from then on, as ChromeOS has it, which starts concierge anew after the log-out. */
+  readonly shutdown: { hasBegun: boolean };
 }
 
 const LOG_MAX = 262_144;
+/** The first words are those of ChromeOS. */
+const SHUTDOWN =
+  'Shutdown in progress: StopAllVms was called, and after it no VM is started over the D-Bus. Start the runtime anew, or the VM with runtime start.';
 
 type VmMethods = Pick<
   Handlers,
@@ -46,9 +51,6 @@ const failure = (failure_reason: string): SuccessFailure => ({ success: false, f
 
 export function vmMethods(deps: VmDependencies, userOf: (sender: string) => Promise<number>): VmMethods {
   const { concierge } = deps;
-  /** While all are being stopped, none may be started behind their backs. */
-  let stopsAll = 0;
-
   const find = async (name: string, owner_id: string): Promise<TerminaVm | undefined> => {
     const owner = checkOwner(owner_id);
     checkVmName(name);
@@ -73,8 +75,7 @@ export function vmMethods(deps: VmDependencies, userOf: (sender: string) => Prom
 
   return {
     async StartVm(request, fds, { sender }) {
-      if (stopsAll > 0)
-        return { success: false, failure_reason: 'All VMs are being stopped', status: 'VM_STATUS_FAILURE' };
+      if (deps.shutdown.hasBegun) throw new DBusError(DBUS_ERRORS.failed, SHUTDOWN);
       return startVm({ ...deps, userOf }, request, fds, sender);
     },
     StopVm: (request) =>
@@ -87,12 +88,8 @@ export function vmMethods(deps: VmDependencies, userOf: (sender: string) => Prom
         return { success: true };
       }, failure),
     async StopAllVms() {
-      stopsAll++;
-      try {
-        await concierge.stopAllVms();
-      } finally {
-        stopsAll--;
-      }
+      deps.shutdown.hasBegun = true;
+      await concierge.stopAllVms();
     },
     SuspendVm: (request) => withVm(request, ({ name, owner }) => concierge.suspendVm(name, { owner })),
     ResumeVm: (request) => withVm(request, ({ name, owner }) => concierge.resumeVm(name, { owner })),
@@ -160,21 +157,4 @@ function balloonInfo({ memoryMib }: TerminaVm, { actualMib, guest }: BalloonStat
 
 function extended(vm: TerminaVm): Response<'ExtendedVmInfo'> {
   return { name: vm.name, owner_id: vm.owner, vm_info: vmInfo(vm), status: vmStatus(vm) };
-}
-
-const DNS_MAX = 16;
-
-/** Of the host, resolv.conf(5). */
-export function dnsSettings(file = '/etc/resolv.conf'): Response<'DnsSettings'> {
-  let text = '';
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch {
-    // A host without it resolves nothing.
-  }
-  const lines = text.split('\n').map((line) => line.trim().split(/\s+/));
-  const nameservers = lines.filter(([key, value]) => key === 'nameserver' && value).map(([, value]) => value as string);
-  // The last one counts.
-  const search = lines.findLast(([key]) => key === 'search' || key === 'domain')?.slice(1) ?? [];
-  return { nameservers: nameservers.slice(0, DNS_MAX), search_domains: search.slice(0, DNS_MAX) };
 }
