@@ -51,6 +51,7 @@ const TASKS = {
  */
 const DEBIAN_PACKAGES = [
   { package: 'util-linux', command: 'script', why: 'a terminal for the tests of the live view', neededBy: ['test'] },
+  { package: 'tmux', command: 'tmux', why: 'a terminal for the tests of shells in guests', neededBy: ['test'] },
   { package: 'bash', command: 'bash', why: 'tests of its completion', neededBy: ['test'] },
   { package: 'zsh', command: 'zsh', why: 'tests of its completion', neededBy: ['test'] },
   { package: 'fish', command: 'fish', why: 'tests of its completion', neededBy: ['test'] },

@@ -35,6 +35,11 @@ export class Subject implements AsyncDisposable {
     return this.#home.folder;
   }
 
+  /** Of programs that are to meet this runtime. */
+  get env(): NodeJS.ProcessEnv {
+    return this.#home.env;
+  }
+
   /** In the environment of each of its processes. */
   get mark(): string {
     return `HOME=${this.folder}`;

@@ -78,7 +78,8 @@ function refuseNul({ user, env, command, argv, cwd }: SetupRequest): void {
 function environment({ env, nopty }: SetupRequest, { name, home, shell }: Account): Record<string, string> {
   return {
     ...{ PATH, SHELL: shell, HOME: home, USER: name, LOGNAME: name },
-    ...(nopty ? {} : { TERM: 'linux' }),
+    // Else editors take what is typed for bytes.
+    ...(nopty ? {} : { TERM: 'linux', LANG: 'C.UTF-8' }),
     ...Object.fromEntries(env),
   };
 }
