@@ -92,6 +92,13 @@ describe.skipIf(why !== undefined)('guests with a tap, in namespaces', () => {
     ]);
   });
 
+  test('are not started where somebody else has all name service, and the error says so', () => {
+    const said = expect.stringContaining('for 100.115.92.25: Address already in use');
+    expect(report.busy).toEqual(['CROSTINI_ERR_NETWORK', said]);
+    // The table is that of somebody else, of the test before.
+    expect(report.leftOfBusy).toEqual([1, false, false]);
+  });
+
   test('leave an interface that forwarded as it was', () => {
     expect(report.restored).toEqual([false, '1', '0']);
   });

@@ -13,7 +13,7 @@ import {
   setUpTap,
   startForwarding,
 } from './interfaces.ts';
-import { tapName } from './names.ts';
+import { ALL_TAPS, tapName } from './names.ts';
 import { type AdoptedLink, type LinkRequest, leaseSubnet, type NetworkLink, type Networks } from './networks.ts';
 import { changeRules, droppingChains } from './nft.ts';
 import { DNSMASQ, programPath, tapLack } from './programs.ts';
@@ -188,14 +188,20 @@ export class TapNetworks implements Networks {
         details: { why: 'there is no dnsmasq', hint: 'Install it: apt-get install dnsmasq-base' },
       });
     }
-    return this.#options.processes.spawn({
-      key: serverKey(machine),
-      kind: KIND,
-      argv: dnsmasqArguments(program, gateway),
-      ready: { line: DNSMASQ_READY },
-      restart: { when: 'always' },
-      detached: this.#options.persistent,
-    });
+    try {
+      return await this.#options.processes.spawn({
+        key: serverKey(machine),
+        kind: KIND,
+        argv: dnsmasqArguments(program, gateway),
+        ready: { line: DNSMASQ_READY },
+        restart: { when: 'always' },
+        detached: this.#options.persistent,
+      });
+    } catch (e) {
+      const why = `no name server can be started for them: ${e instanceof Error ? e.message : String(e)}`;
+      const hint = `If another one has port 53 of all addresses (ss -lnup sport = 53), have it leave out ${ALL_TAPS}`;
+      throw errors.CROSTINI_ERR_NETWORK({ details: { why, hint }, cause: e });
+    }
   }
 
   #server(machine: string): ManagedProcess | undefined {

@@ -1,6 +1,7 @@
 // Runs in namespaces of its own: runtimes that give networks to guests, and what can be reached from where.
 
 import { execFileSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { closeSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -143,6 +144,16 @@ execFileSync('sysctl', ['-q', 'net.ipv4.conf.uplink.forwarding=1']);
 const five = await second.networks.open({ key: 'you/five', machine: 't-five' });
 await five[Symbol.asyncDispose]();
 report.restored = [isForwarding(), forwardsAt('uplink'), forwardsAt('lo')];
+
+// Somebody else is a name server, at all addresses.
+const names = createSocket('udp4').bind(53, '0.0.0.0');
+await once(names, 'listening');
+const six = await second.networks.open({ key: 'you/six', machine: 't-six' });
+const sixth = await boot(six);
+report.busy = await six.attach().catch((e) => [e.code, e.message]);
+sixth[Symbol.dispose]();
+await six[Symbol.asyncDispose]();
+report.leftOfBusy = [tables().length, isForwarding(), existsSync(claims)];
 
 await first[Symbol.asyncDispose]();
 await second[Symbol.asyncDispose]();
