@@ -22,7 +22,11 @@ export interface QemuParts {
   /** Of the serial ports, open for appending, in their order. */
   readonly serials: readonly number[];
   /** Its state is to come over QMP; these devices are not in it, and are left out. */
-  readonly incoming?: { readonly plugged: readonly string[] };
+  readonly incoming?: {
+    readonly plugged: readonly string[];
+    /** Its memory, a file that can be shared. */
+    readonly memory: number;
+  };
 }
 
 export interface QemuCommand {
@@ -72,7 +76,9 @@ export function qemuCommand(spec: MachineSpec, parts: QemuParts): QemuCommand {
     '-m',
     String(memoryMib),
     '-object',
-    `memory-backend-memfd,id=mem,size=${memoryMib}M,share=on,seal=on`,
+    parts.incoming === undefined
+      ? `memory-backend-memfd,id=mem,size=${memoryMib}M,share=on,seal=on`
+      : `memory-backend-file,id=mem,size=${memoryMib}M,share=on,mem-path=/dev/fd/${inherit(parts.incoming.memory)}`,
     ...(parts.firmware === undefined ? [] : ['-bios', parts.firmware]),
     '-kernel',
     spec.kernel,

@@ -14,6 +14,7 @@ import type {
   MachineState,
 } from '../../contract.ts';
 import { errors } from '../../errors.ts';
+import { openSavedMemory, type SavedMemory } from '../saved-memory.ts';
 import { qemuCommand } from './command-line.ts';
 import { findFirmware, findProgram } from './programs.ts';
 import { consoleSocket, QemuVm, qmpSocket, type StopTimes } from './qemu-vm.ts';
@@ -28,6 +29,7 @@ export interface QemuMachineOptions {
 
 /** QEMU says nothing before all its devices are there, each of which it asks a few questions. */
 const GREET_MS = 20_000;
+const MIB = 2 ** 20;
 
 export class QemuMachine implements Machine {
   readonly #options: QemuMachineOptions;
@@ -50,17 +52,19 @@ export class QemuMachine implements Machine {
     const serials = openSerials(spec);
     const sockets = bindSockets(spec);
     let child: ManagedProcess | undefined;
+    let memory: SavedMemory | undefined;
     const vm = new QemuVm(spec, this.#options.stop);
     try {
+      memory = from && openSavedMemory(from.path, spec.memoryMib * MIB);
       const { argv, fds } = qemuCommand(spec, {
         program,
         sockets,
         serials,
         ...(firmware === undefined ? {} : { firmware }),
-        ...(from === undefined ? {} : { incoming: from }),
+        ...(from === undefined || memory === undefined ? {} : { incoming: { ...from, memory: memory.fd } }),
       });
       child = await this.#options.processes.spawn({ ...this.#request(vm), argv, fds });
-      await vm.connect(child, { greetMs: GREET_MS });
+      await Promise.all([vm.connect(child, { greetMs: GREET_MS }), memory?.fill()]);
       if (from !== undefined) await this.#goOn(vm, from);
     } catch (cause) {
       await vm.discard();
@@ -71,6 +75,7 @@ export class QemuMachine implements Machine {
     } finally {
       closeSync(sockets.qmp);
       closeSync(sockets.console);
+      if (memory !== undefined) closeSync(memory.fd);
       for (const fd of serials) closeSync(fd);
     }
     this.#keep(vm);

@@ -160,7 +160,9 @@ export class QemuVm {
 
   /** @see saveState */
   async save(path: string): Promise<void> {
-    await saveState(this.#client, path);
+    const { pid } = this;
+    if (pid === undefined) throw new Error('it has ended');
+    await saveState(this.#client, pid, path);
   }
 
   async detach(id: string): Promise<void> {
