@@ -264,11 +264,15 @@ test('the end: everybody is asked, then killed, and what was mounted last goes f
   machine.write('/proc/self/mounts', 'a / x rw 0 0\nb /proc x rw 0 0\nc /mnt/a x rw 0 0\nd /mnt/a/b\\040c x rw 0 0\n');
   mkdirSync(at('/proc/9'));
   symlinkSync('/bin/stubborn', at('/proc/9/exe'));
+  machine.write('/proc/7/stat', '7 (a) 0 (sh)) S 1 7 7 34816 7');
+  machine.write('/proc/8/stat', '8 (top) S 7 8 7 34816 8');
+  machine.write('/proc/9/stat', '9 (stubborn) S 1 9 9 0 -1');
   failures.set('unmount', [new LinuxError('umount2', 16)]);
   await endEverything(system, log, { graceMs: 50, self: 1 });
   expect(calls.map(([name, ...args]) => [name, ...args.slice(0, 2)])).toEqual([
     ['kill', -1, 'SIGTERM'],
     ['kill', -1, 'SIGCONT'],
+    ['kill', 7, 'SIGHUP'],
     ['kill', -1, 'SIGKILL'],
     ['sync'],
     ['unmount', at('/mnt/a/b c')],

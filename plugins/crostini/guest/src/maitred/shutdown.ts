@@ -29,6 +29,7 @@ export async function endEverything(system: System, log: Log, options: ShutdownO
   // Whoever was stopped could not take it.
   signal('SIGTERM');
   signal('SIGCONT');
+  for (const pid of leadersAtTerminals(system, self)) attempt(log, () => system.kill(pid, 'SIGHUP'));
   if (!(await allEnded(system, self, graceMs))) {
     log('warning', `some did not end: ${othersIn(system, self).slice(0, 10).join(' ')}`);
     signal('SIGKILL');
@@ -58,15 +59,32 @@ async function allEnded(system: System, self: number, withinMs: number): Promise
 
 /** Names of the processes that could still do something. Threads of the kernel have no program, and zombies neither. */
 function othersIn(system: System, self: number): string[] {
-  const folder = `${system.root}/proc`;
-  const pids = readFolder(folder).filter((name) => /^\d+$/.test(name) && Number(name) !== self);
-  return pids.flatMap((pid) => {
+  return pidsIn(system, self).flatMap((pid) => {
     try {
-      return [readlinkSync(`${folder}/${pid}/exe`)];
+      return [readlinkSync(`${system.root}/proc/${pid}/exe`)];
     } catch {
       return [];
     }
   });
+}
+
+/** Of sessions, proc_pid_stat(5). Shells that somebody types at take no notice of SIGTERM. */
+function leadersAtTerminals(system: System, self: number): number[] {
+  return pidsIn(system, self).filter((pid) => {
+    try {
+      const stat = readFileSync(`${system.root}/proc/${pid}/stat`, 'latin1');
+      const [, , , session, terminal] = stat.slice(stat.lastIndexOf(') ') + 2).split(' ');
+      return session === String(pid) && terminal !== '0';
+    } catch {
+      return false;
+    }
+  });
+}
+
+function pidsIn(system: System, self: number): number[] {
+  return readFolder(`${system.root}/proc`).flatMap((name) =>
+    /^\d+$/.test(name) && Number(name) !== self ? [Number(name)] : [],
+  );
 }
 
 function readFolder(path: string): string[] {
