@@ -14,7 +14,7 @@ export {
   type Signal,
 } from './bus.ts';
 export { DBUS_ERRORS, DBusError, isRemoteError } from './dbus-error.ts';
-export { type Argument, type InterfaceSpec, introspectionXml } from './interfaces.ts';
+export { type Argument, type InterfaceSpec, introspectionXml, type MethodSpec } from './interfaces.ts';
 export type { SignalRule } from './match.ts';
 export type { Answer, CallContext, ExportedInterface, ExportedObject, MethodHandler } from './objects.ts';
 export { type Value, type Variant, variant } from './value.ts';

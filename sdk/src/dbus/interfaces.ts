@@ -4,10 +4,15 @@
 /** Name and type, such as `['request', 'ay']`. */
 export type Argument = readonly [name: string, type: string];
 
+export interface MethodSpec {
+  readonly in?: readonly Argument[];
+  readonly out?: readonly Argument[];
+  /** Other signatures that are taken, such as those of older clients; nobody is told of them. */
+  readonly accepts?: RegExp;
+}
+
 export interface InterfaceSpec {
-  readonly methods?: Readonly<
-    Record<string, { readonly in?: readonly Argument[]; readonly out?: readonly Argument[] }>
-  >;
+  readonly methods?: Readonly<Record<string, MethodSpec>>;
   readonly signals?: Readonly<Record<string, readonly Argument[]>>;
   readonly properties?: Readonly<
     Record<string, { readonly type: string; readonly access: 'read' | 'write' | 'readwrite' }>

@@ -2,7 +2,7 @@
 
 import { closeSync, readFileSync } from 'node:fs';
 import { DBUS_ERRORS, DBusError, errorReply } from './dbus-error.ts';
-import { type InterfaceSpec, introspectionXml, STANDARD, signatureOf } from './interfaces.ts';
+import { type InterfaceSpec, introspectionXml, type MethodSpec, STANDARD, signatureOf } from './interfaces.ts';
 import { type Incoming, type Outgoing, readBody } from './message.ts';
 import { checkName } from './names.ts';
 import { parseSignature } from './signature.ts';
@@ -83,7 +83,7 @@ export class Objects {
     try {
       this.#enter(running);
       const method = this.#find(message);
-      const args = this.#argumentsOf(message, method.in, fds);
+      const args = this.#argumentsOf(message, method.spec, fds);
       const context: CallContext = {
         ...{ sender, path, interface: method.interface, member, fds, signal: abort.signal },
         take(fd) {
@@ -94,7 +94,7 @@ export class Objects {
       const answer = (await method.handler(args, context)) ?? [];
       const values = 'close' in answer ? answer.values : answer;
       if ('close' in answer) closeAfter = answer.close;
-      this.#answer(message, { type: 'return', signature: method.out, values });
+      this.#answer(message, { type: 'return', signature: signatureOf(method.spec.out), values });
     } catch (e) {
       this.#answerError(message, e);
     } finally {
@@ -147,9 +147,10 @@ export class Objects {
     this.#options.send({ ...answer, replySerial: call.serial, ...(call.sender && { destination: call.sender }) });
   }
 
-  #argumentsOf(message: Incoming, signature: string, fds: readonly number[]): readonly Value[] {
+  #argumentsOf(message: Incoming, spec: MethodSpec, fds: readonly number[]): readonly Value[] {
+    const signature = signatureOf(spec.in);
     // Before anything is read: what was not asked for costs nothing.
-    if (message.signature !== signature)
+    if (message.signature !== signature && !spec.accepts?.test(message.signature))
       throw new DBusError(DBUS_ERRORS.invalidArgs, `it takes "${signature}", not "${message.signature}"`);
     if (fds.length > this.#options.maxFds)
       throw new DBusError(DBUS_ERRORS.limitsExceeded, `it takes at most ${this.#options.maxFds} descriptors`);
@@ -160,7 +161,7 @@ export class Objects {
     }
   }
 
-  #find(message: Incoming): { interface: string; in: string; out: string; handler: MethodHandler } {
+  #find(message: Incoming): { interface: string; spec: MethodSpec; handler: MethodHandler } {
     const { path = '', interface: wanted, member = '' } = message;
     const object = this.#objects.get(path);
     const standard = this.#standard(path, object);
@@ -170,7 +171,7 @@ export class Objects {
       const method = Object.hasOwn(spec.methods ?? {}, member) ? spec.methods?.[member] : undefined;
       const handler = methods[member];
       if (method === undefined || handler === undefined) continue;
-      return { interface: name, in: signatureOf(method.in), out: signatureOf(method.out), handler };
+      return { interface: name, spec: method, handler };
     }
     if (object === undefined && !this.#isParent(path))
       throw new DBusError(DBUS_ERRORS.unknownObject, `there is no object ${path}`);

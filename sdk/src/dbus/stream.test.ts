@@ -118,7 +118,7 @@ test('what the other end does not take yet waits, with copies of its descriptors
       }
       expect(Buffer.concat(all).length).toBe(length);
     },
-    { interval: 1 },
+    { interval: 1, timeout: 20_000 },
   );
   expect(descriptors).toBe(64);
   expect(ends.stream.queuedBytes).toBe(0);

@@ -377,6 +377,31 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     expect(await call('CancelDiskImageOperation', { command_uuid: 'x' })).toMatchObject({ success: false });
   });
 
+  test('clients of 2021 send descriptors one by one, or none', async () => {
+    const raw = async (member: MethodName, request: object, fds: readonly number[]) => {
+      const { request: asked, response } = METHODS[member] as Required<MethodRow>;
+      const bytes = conciergeWire.encode(`vm_tools.concierge.${asked}`, request as never);
+      const call = { service: SERVICE, path: OBJECT_PATH, interface: SERVICE, member };
+      const { values } = await client.call({
+        ...call,
+        signature: `ay${'h'.repeat(fds.length)}`,
+        args: [bytes, ...fds],
+      });
+      return conciergeWire.decode(`vm_tools.concierge.${response}`, values[0] as Uint8Array);
+    };
+    const disk = { cryptohome_id: OWNER, vm_name: 'termina' };
+    expect(await raw('CreateDiskImage', disk, [])).toMatchObject({ status: 'DISK_STATUS_CREATED' });
+    expect(await raw('StartVm', startRequest, [])).toMatchObject({ success: true });
+    const fds = [memfdCreate('out', { size: 16 }), memfdCreate('digest', { size: 16 })];
+    const exported = await raw('ExportDiskImage', { ...disk, generate_sha256_digest: true }, fds);
+    expect(exported).toMatchObject({ status: 'DISK_STATUS_IN_PROGRESS' });
+    expect(disks.export).toHaveBeenCalledWith(
+      expect.objectContaining({ to: { fd: expect.any(Number) }, digest: { fd: expect.any(Number) } }),
+    );
+    await expect(raw('ListVms', {}, [fds[0] as number])).rejects.toThrow('it takes "ay", not "ayh"');
+    for (const fd of fds) closeSync(fd);
+  });
+
   test('the memory that a VM has given back is told in bytes', async () => {
     await concierge.startVm({ name: 'termina', owner: OWNER });
     const asked = { name: 'termina', owner_id: OWNER };

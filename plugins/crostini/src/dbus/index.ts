@@ -205,8 +205,7 @@ function serve(name: MethodName, handlers: Partial<Handlers>): MethodHandler {
   }
   return async (args, call): Promise<Answer> => {
     const request = row.request === undefined ? undefined : decode(row.request, args[0] as Uint8Array);
-    const given = args[1] ?? [];
-    const fds = typeof given === 'number' ? [given] : (given as readonly number[]);
+    const fds = args.slice(1).flat() as readonly number[];
     const answer = await handler(request, fds, call);
     return row.response === undefined ? [] : [conciergeWire.encode(fullName(row.response), answer as object)];
   };

@@ -1,6 +1,6 @@
 // The methods and signals of org.chromium.VmConcierge as ChromeOS has them: dbus_bindings of vm_tools/concierge.
 
-import type { Argument, InterfaceSpec } from '@runtime/sdk/dbus';
+import type { Argument, InterfaceSpec, MethodSpec } from '@runtime/sdk/dbus';
 import type { conciergeTable } from '../wire/concierge.ts';
 
 export const SERVICE = 'org.chromium.VmConcierge';
@@ -106,15 +106,19 @@ export const NEVER_SENT: Partial<Readonly<Record<SignalName, string>>> = {
   VmSwappingSignal: 'only the memory of Android is swapped out (SwapVm)',
 };
 
+/** Clients of 2021 send descriptors one by one, or none; those of today send one list. */
+const SINGLE_FDS = /^ayh*$/;
+
 export const INTERFACE: InterfaceSpec = {
   methods: Object.fromEntries(Object.entries<MethodRow>(METHODS).map(([name, row]) => [name, argumentsOf(row)])),
   signals: Object.fromEntries(Object.keys(SIGNALS).map((name) => [name, [['signal', 'ay']]])),
 };
 
-function argumentsOf({ request, response, fds, outFds, called = 'request' }: MethodRow) {
+function argumentsOf({ request, response, fds, outFds, called = 'request' }: MethodRow): MethodSpec {
   const list = (proto: string | undefined, name: string, more: Argument | undefined): readonly Argument[] => [
     ...(proto === undefined ? [] : [[name, 'ay'] as const]),
     ...(more === undefined ? [] : [more]),
   ];
-  return { in: list(request, called, fds), out: list(response, 'response', outFds) };
+  const spec = { in: list(request, called, fds), out: list(response, 'response', outFds) };
+  return fds?.[1] === 'ah' ? { ...spec, accepts: SINGLE_FDS } : spec;
 }
