@@ -1,6 +1,17 @@
 // Archives with an apt that is a script: what is asked of it, and what is made of its answers.
 
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -54,6 +65,25 @@ const log = (): string[] => {
   const file = join(folder, 'log');
   return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : [];
 };
+
+testWithKeyring('a cache that is found by another path, or was moved, says where it lies', async () => {
+  const conf = (cache: string): string => {
+    const root = join(cache, 'image/apt');
+    const [place = ''] = readdirSync(root);
+    const [index = ''] = readdirSync(join(root, place));
+    return readFileSync(join(root, place, index, 'apt.conf'), 'utf8');
+  };
+  symlinkSync(join(folder, 'cache'), join(folder, 'link'));
+  mkdirSync(join(folder, 'cache'));
+  vi.stubEnv('RUNTIME_CACHE', join(folder, 'link'));
+  await Archive.open({ mirrors: MIRRORS });
+  expect(conf(join(folder, 'cache'))).not.toContain(join(folder, 'link'));
+  renameSync(join(folder, 'cache'), join(folder, 'moved'));
+  vi.stubEnv('RUNTIME_CACHE', join(folder, 'moved'));
+  await Archive.open({ mirrors: MIRRORS });
+  expect(conf(join(folder, 'moved'))).not.toContain(join(folder, 'cache'));
+  expect(log()).toEqual(['update']);
+});
 
 testWithKeyring(
   'packages are resolved, pinned and downloaded once, and a young index is not fetched again',

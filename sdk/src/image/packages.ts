@@ -1,13 +1,24 @@
 // Debian packages of a suite, whatever the machine itself runs: apt does it, with folders and a configuration of our
 // own, as any user. apt checks the signature of the suite's index, and each package against the index.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isRuntimeError } from '@runtime/core/errors';
 import { errors } from '../errors.ts';
 import { debianMirrors, type Mirrors, readAptSources } from './apt-sources.ts';
-import { ensureMade, hashOf, imageCache, type OnProgress, temporaryBeside } from './cache.ts';
+import { ensureMade, hashOf, imageCache, type OnProgress, temporaryBeside, writeWhole } from './cache.ts';
 import { run } from './tool.ts';
 
 /** Of guests, kernel and user space alike. */
@@ -69,9 +80,13 @@ export class Archive {
     const suite = options.suite ?? GUEST_SUITE;
     const progress = options.onProgress ?? (() => {});
     const mirrors = options.mirrors ?? debianMirrors(readAptSources());
-    const root = join(imageCache(), 'apt', hashOf(suite, mirrors, debianArchitecture()));
+    const place = join(imageCache(), 'apt', hashOf(suite, mirrors, debianArchitecture()));
+    mkdirSync(place, { recursive: true });
+    // apt is told paths, which are to be good for whoever finds the cache in another way.
+    const root = realpathSync(place);
     const known = indexes(root);
     const [newest] = known;
+    if (newest !== undefined) keepConfiguration(newest.folder);
     if (newest !== undefined && options.refresh !== true && Date.now() - newest.at < INDEX_FRESH_MS) {
       return new Archive(suite, newest.folder, progress);
     }
@@ -199,6 +214,13 @@ export class Archive {
       ...(cause === undefined ? {} : { cause }),
     });
   }
+}
+
+/** A cache that was moved lies elsewhere than it says. */
+function keepConfiguration(folder: string): void {
+  const file = join(folder, 'apt.conf');
+  const wanted = aptConfiguration(folder);
+  if (readFileSync(file, 'utf8') !== wanted) writeWhole(file, wanted);
 }
 
 function indexes(root: string): { at: number; folder: string }[] {
