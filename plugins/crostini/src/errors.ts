@@ -127,7 +127,8 @@ export const crostiniErrorTable = {
   },
   CROSTINI_ERR_TEMPLATE_SCRIPT: {
     message: 'script "{script}" of the template {why}, and VM "{vm}" was stopped{output}',
-    remedy: 'All that it wrote: runtime logs {vm}. To look into the VM, start it without the template: runtime start {vm}',
+    remedy:
+      'All that it wrote: runtime logs {vm}. To look into the VM, start it without the template: runtime start {vm}',
     grpc: failedPrecondition,
   },
   CROSTINI_ERR_PORT_TAKEN: {
@@ -220,6 +221,44 @@ export const crostiniErrorTable = {
     message: 'the job was cancelled',
     remedy: 'Nothing of it is left. Begin it anew if it is wanted after all.',
     grpc: GrpcStatus.cancelled,
+  },
+
+  // Containers
+  CROSTINI_ERR_CONTAINER_NOT_FOUND: {
+    message: 'there is no container "{container}" in VM "{vm}"',
+    remedy: 'runtime container list shows those there are.',
+    grpc: notFound,
+  },
+  CROSTINI_ERR_CONTAINER_STATE: {
+    message: 'container "{container}" in VM "{vm}" does not run, and cannot be {verb}',
+    remedy: 'Start it: runtime container start {container}',
+    grpc: failedPrecondition,
+  },
+  CROSTINI_ERR_CONTAINER: {
+    message: 'container "{container}" in VM "{vm}" was not {verb}: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+  },
+  CROSTINI_ERR_CONTAINER_SILENT: {
+    message: '{who} in VM "{vm}" did not call within {seconds} s',
+    remedy: 'What it does is in the log: runtime logs {vm}',
+    grpc: deadlineExceeded,
+    retryable: true,
+  },
+  CROSTINI_ERR_CONTAINER_TOKEN: {
+    message: 'no container of this VM has that token',
+    remedy: 'Containers are started by tremplin, which gives each a token of its own.',
+    grpc: failedPrecondition,
+  },
+  CROSTINI_ERR_CONTAINER_IMAGE: {
+    message: 'the image of the container cannot be made, for {what} failed: {why}',
+    remedy: 'If it is not there, install it: apt-get install {package}. Else see what it says, and try again.',
+    grpc: failedPrecondition,
+  },
+  CROSTINI_ERR_LXD: {
+    message: 'LXD does not run in VM "{vm}": {why}',
+    remedy: 'What it says is in the log: runtime logs {vm}',
+    grpc: failedPrecondition,
   },
 
   // Images

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { diskImages, vms, vsockConnect } from '@runtime/plugin-vmm/contract';
 import { definePlugin, defineState } from '@runtime/sdk';
 import { addChecks } from './checks.ts';
+import { CiceroneManager } from './cicerone/cicerone-manager.ts';
 import { addCommands } from './cli/index.ts';
 import { BalloonController } from './concierge/balloon-controller.ts';
 import { watchClock } from './concierge/clock-watch.ts';
@@ -19,6 +20,7 @@ import { makeSocketFolder, removeEmptyFolder, socketFolder } from './concierge/p
 import type { VmRecord } from './concierge/records.ts';
 import { crostiniConfig } from './config.ts';
 import { concierge } from './contract.ts';
+import { containers } from './contract-containers.ts';
 import { disks } from './contract-disks.ts';
 import { type DbusService, startDbus } from './dbus/index.ts';
 import { createDisks } from './disks/index.ts';
@@ -29,7 +31,7 @@ import { runtimeId } from './network/names.ts';
 export default definePlugin({
   name: 'crostini',
   requires: { vms, diskImages },
-  provides: [concierge, disks],
+  provides: [concierge, disks, containers],
   config: crostiniConfig,
   state: defineState<{ readonly vms: readonly VmRecord[] }>({ schema: 1 }),
   timeouts: { setupMs: 30_000, disposeMs: 60_000 },
@@ -71,6 +73,10 @@ export default definePlugin({
         : (await import('./snapshots/index.ts')).openSnapshots({
             ...{ vms: ctx.services.vms, log: ctx.log, mode: config.snapshots },
           });
+    const cicerone: CiceroneManager = new CiceroneManager({
+      context: ctx,
+      concierge: { endpoint: (name, options) => manager.endpoint(name, options) },
+    });
     const manager: ConciergeManager = new ConciergeManager({
       context: ctx,
       vms: ctx.services.vms,
@@ -91,7 +97,7 @@ export default definePlugin({
         return { path, format: 'raw', sparse };
       },
     });
-    ctx.hooks.tap(vsockConnect, ({ vm, port }) => manager.answer(vm, port));
+    ctx.hooks.tap(vsockConnect, ({ vm, port }) => manager.answer(vm, port) ?? cicerone.answer(vm, port));
     const clock = watchClock({
       onJump: async (ms) => {
         const { asked, failures } = await manager.syncVmTimes();
@@ -110,6 +116,7 @@ export default definePlugin({
           });
     ctx.provide(concierge, manager);
     ctx.provide(disks, store);
+    ctx.provide(containers, cicerone);
     let dbus: DbusService | undefined;
     addChecks(ctx.checks, config, {
       sockets: folder,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { VmDescription, VmInfo, Vms } from '@runtime/plugin-vmm/contract';
 import type { PluginContext, Requires, ServiceTokens } from '@runtime/sdk';
+import type { CiceroneManager } from '../cicerone/cicerone-manager.ts';
 import type { CrostiniConfig } from '../config.ts';
 import type {
   Concierge,
@@ -90,6 +91,8 @@ export interface ConciergeOptions {
   readonly logs?: Pick<LogKeeper, 'watch' | 'ended'>;
   /** Default: passt. */
   readonly networks?: Networks;
+  /** Looks after the containers of VMs. */
+  readonly containers?: Pick<CiceroneManager, 'watch'>;
 }
 
 export interface StartWishes {
@@ -289,6 +292,9 @@ export class ConciergeManager implements Concierge {
     const isEnding = (): boolean => entry.state === 'stopping';
     entry.watch = await this.#options.logs?.watch({ key, machine, socketPath, isEnding });
     if (entry.watch !== undefined) cleanup.use(entry.watch);
+    const isNew = entry.state === 'starting';
+    const containers = await this.#options.containers?.watch({ key, machine, socketPath, isNew });
+    if (containers !== undefined) entry.containers = cleanup.use(containers);
     const listener = await listenForStartup(socketPath(HOST_PORTS.startup), () => {
       if (entry.state !== 'starting') entry.expectRunning('made ready');
       entry.ready.resolve();
@@ -550,7 +556,8 @@ export class ConciergeManager implements Concierge {
     await Promise.all(starting.map((entry) => this.#stop(entry, 'SERVICE_SHUTDOWN')));
     this.#released = true;
     this.#letGo.resolve();
-    for (const { client, listener, watch } of this.#entries.values()) {
+    for (const { client, containers, listener, watch } of this.#entries.values()) {
+      containers?.[Symbol.dispose]();
       client?.[Symbol.dispose]();
       listener?.[Symbol.dispose]();
       watch?.[Symbol.dispose]();

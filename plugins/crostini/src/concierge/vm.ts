@@ -44,6 +44,8 @@ export class TerminaEntry {
   network: GuestNetwork | undefined;
   /** Of its port 7777 of the host. */
   listener: Disposable | undefined;
+  /** Of its containers. */
+  containers: Disposable | undefined;
   /** Of what it logs. */
   watch: LogWatch | undefined;
   /** Its machine has. */

@@ -18,6 +18,10 @@ export type VshSignal = 'SIGHUP' | 'SIGINT' | 'SIGQUIT' | 'SIGTERM';
 export interface VshOptions {
   /** A Unix socket that is the connection to port 9001 of the guest: `<directory>/vsock.sock.g9001`. */
   readonly socketPath: string;
+  /** That connection, made already; `socketPath` then is only what errors name. */
+  readonly connection?: Socket;
+  /** A container; default: the VM itself. */
+  readonly target?: string;
   /** Default: the guest's, which is chronos, or root where there is none. */
   readonly user?: string;
   /** Program and arguments. Neither this nor `command`: the user's login shell. */
@@ -27,6 +31,8 @@ export interface VshOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Default: the user's home. */
   readonly cwd?: string;
+  /** In its place: where a process of the guest is, if that can be told. */
+  readonly cwdPid?: number;
   /** With a terminal of this size; default: pipes. */
   readonly pty?: VshWindow | undefined;
   /** Until the guest has answered; default 10,000. */
@@ -58,6 +64,7 @@ type GuestMessage = MessageInit<typeof vshTable, 'vm_tools.vsh.GuestMessage'>;
 type ConnectionStatus = { readonly status: string | number; readonly description: string };
 
 const CONNECT_MS = 10_000;
+const VM_SHELL = '/vm_shell';
 /** Kept of each stream before the guest has to wait. */
 const BUFFERED_BYTES = 256 * 1024;
 const SIGNALS: Readonly<Record<VshSignal, 'SIGNAL_HUP' | 'SIGNAL_INT' | 'SIGNAL_QUIT' | 'SIGNAL_TERM'>> = {
@@ -78,9 +85,10 @@ export async function openVsh(options: VshOptions): Promise<VshSession> {
   return client;
 }
 
-function setupMessage({ user = '', argv = [], command = '', env = {}, cwd = '', pty }: VshOptions): Buffer {
+function setupMessage(options: VshOptions): Buffer {
+  const { target = VM_SHELL, user = '', argv = [], command = '', env = {}, cwd = '', cwdPid = 0, pty } = options;
   const message = vshWire.encode('vm_tools.vsh.SetupConnectionRequest', {
-    ...{ target: '/vm_shell', user, argv, command, cwd, env: new Map(Object.entries(env)) },
+    ...{ target, user, argv, command, cwd, cwd_pid: cwdPid, env: new Map(Object.entries(env)) },
     ...(pty === undefined ? { nopty: true } : { window_rows: pty.rows, window_cols: pty.columns }),
   });
   if (message.length > MESSAGE_MAX) {
@@ -107,14 +115,14 @@ class VshClient implements VshSession {
   /** Those that have more than they should keep. */
   readonly #full: Set<Readable> = new Set();
 
-  constructor({ socketPath, connectMs = CONNECT_MS, signal }: VshOptions, setup: Buffer) {
+  constructor({ socketPath, connection, connectMs = CONNECT_MS, signal }: VshOptions, setup: Buffer) {
     this.#where = socketPath;
     this.#signal = signal;
     this.ready = this.#ready.promise;
     this.exit = this.#exit.promise;
     // Whoever only reads the output learns of a failure there.
     this.exit.catch(() => {});
-    this.#socket = connect(socketPath);
+    this.#socket = connection ?? connect(socketPath);
     this.#socket.write(setup);
     this.#socket.on('data', (chunk) => this.#receive(chunk));
     this.#socket.on('error', (e) => this.#fail(this.#lost(e)));

@@ -1,0 +1,73 @@
+// What a Debian container is made of, beside what every Debian has.
+
+/** What is installed, with all that they depend on. */
+export const PENGUIN_PACKAGES: readonly string[] = [
+  ...['systemd', 'systemd-sysv', 'dbus', 'dbus-user-session', 'libpam-systemd', 'libnss-myhostname', 'sudo'],
+  ...[
+    'bash-completion',
+    'ca-certificates',
+    'iproute2',
+    'iputils-ping',
+    'less',
+    'nano',
+    'netbase',
+    'procps',
+    'xdg-utils',
+  ],
+  // Node, which garcon runs on, comes from the VM without these.
+  ...['libstdc++6', 'libatomic1'],
+];
+
+/** Left out: nobody reads them in a container whose screen is another one's. */
+export const PENGUIN_WITHOUT: readonly string[] = ['/usr/share/man/*', '/usr/share/locale/*', '/usr/share/doc/*'];
+
+/** Of the VM, which forwards for its containers. */
+const DNS = '100.115.92.193';
+
+/** Where the VM puts its programs. */
+const TOOLS = '/opt/google/cros-containers';
+
+const GARCON_UNIT = `[Unit]
+Description=Runtime's agent in this container
+ConditionPathExists=/dev/.container_token
+
+[Service]
+ExecStart=${TOOLS}/node ${TOOLS}/containers.cjs garcon --server
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=default.target
+`;
+
+const NETWORK = `[Match]
+Name=eth0
+
+[Network]
+DHCP=ipv4
+IPv6AcceptRA=yes
+LinkLocalAddressing=ipv6
+`;
+
+export const PENGUIN_FILES: Readonly<Record<string, string>> = {
+  'etc/systemd/user/cros-garcon.service': GARCON_UNIT,
+  'etc/systemd/network/20-eth0.network': NETWORK,
+  'etc/sudoers.d/10-cros-nopasswd': '%sudo ALL=(ALL:ALL) NOPASSWD: ALL\n',
+  'etc/resolv.conf': `nameserver ${DNS}\n`,
+  'etc/hostname': 'penguin\n',
+};
+
+/** Symbolic links: which services start, and which do not, since they wait for hardware or for nobody. */
+export const PENGUIN_LINKS: Readonly<Record<string, string>> = {
+  'etc/systemd/user/default.target.wants/cros-garcon.service': '/etc/systemd/user/cros-garcon.service',
+  'etc/systemd/system/multi-user.target.wants/systemd-networkd.service':
+    '/usr/lib/systemd/system/systemd-networkd.service',
+  ...Object.fromEntries(
+    [
+      ...['systemd-networkd-wait-online.service', 'systemd-journal-flush.service', 'systemd-firstboot.service'],
+      ...['console-getty.service', 'container-getty@.service', 'getty@.service', 'getty.target', 'modprobe@.service'],
+      ...['e2scrub_reap.service', 'fstrim.timer', 'dpkg-db-backup.timer', 'sys-kernel-debug.mount'],
+      ...['systemd-udev-trigger.service', 'systemd-udevd.service'],
+    ].map((unit) => [`etc/systemd/system/${unit}`, '/dev/null']),
+  ),
+};
