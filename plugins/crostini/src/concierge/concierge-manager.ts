@@ -35,7 +35,7 @@ import {
   setUpGuest,
   startTermina,
 } from './maitred.ts';
-import { keyText, machineName, type VmKey, vmKey } from './names.ts';
+import { keyText, machineName, TEMPLATE_PREFIX, type VmKey, vmKey } from './names.ts';
 import type { GuestNetwork } from './network.ts';
 import { removeOtherSockets } from './places.ts';
 import { GUEST_PORTS, HOST_PORTS, type HostPort } from './ports.ts';
@@ -482,6 +482,10 @@ export class ConciergeManager implements Concierge {
       } catch (err) {
         this.#context.log.warn({ err, vm: record.name }, `VM ${record.name} could not be taken over`);
       }
+    }
+    // Of a runtime that was killed while it made a snapshot.
+    for (const { name } of [...machines.values()].filter((info) => info.name.startsWith(TEMPLATE_PREFIX))) {
+      await this.#vms.stop(name, { force: true }).catch(() => {});
     }
     const machinesHere = [...this.#entries.values()].map(({ machine }) => machine);
     removeOtherSockets(this.#options.socketFolder, machinesHere);

@@ -37,6 +37,9 @@ export function machineName({ owner, name }: VmKey): string {
   return `t.${sha256(`${owner}/${name}`).slice(0, 16)}`;
 }
 
+/** Machines that are saved and then go on no more; no VM of anybody's has such a name. */
+export const TEMPLATE_PREFIX = 't.template-';
+
 export function keyText({ owner, name }: VmKey): string {
   return `${owner}/${name}`;
 }

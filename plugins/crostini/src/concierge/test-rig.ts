@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { MachineExit, VmDescription, VmInfo, Vms } from '@runtime/plugin-vmm/contract';
 import { definePlugin, type EventBus } from '@runtime/sdk';
+import { Protobuf } from '@runtime/sdk/protobuf';
 import { createTestRuntime, type TestRuntime } from '@runtime/sdk/testing';
 import { crostiniConfig } from '../config.ts';
 import { addRpcService, RpcClient, type RpcHandlers } from '../rpc/rpc.ts';
 import { guestWire } from '../wire/index.ts';
+import { templateTable } from '../wire/template.ts';
 import { ConciergeManager, type ConciergeOptions } from './concierge-manager.ts';
 
 /** How a guest behaves that does not behave. */
@@ -52,7 +54,7 @@ export class FakeVms {
   }
 
   readonly vms: Vms = {
-    start: async (description) => {
+    start: async (description, options = {}) => {
       const { name = '' } = description;
       const directory = join(this.#root, name);
       mkdirSync(directory, { recursive: true });
@@ -64,7 +66,7 @@ export class FakeVms {
       const machine: FakeMachine = { info, description, directory, state: 'running', server: undefined };
       this.machines.set(name, machine);
       this.events?.emit('vm:created', { vm: name, cid });
-      void this.#boot(name, machine);
+      void this.#boot(name, machine, options.restore !== undefined);
       return info;
     },
     stop: async (name, { force } = {}) => {
@@ -102,11 +104,11 @@ export class FakeVms {
     await client.call.VmReady({}, { deadlineMs: 2_000 });
   }
 
-  async #boot(name: string, machine: FakeMachine): Promise<void> {
+  async #boot(name: string, machine: FakeMachine, isRestored: boolean): Promise<void> {
     if (this.behaviour.absent === true) return;
     if (this.behaviour.dies === true) return void (await this.end(name, 'the guest panicked'));
     await this.serve(name, machine);
-    if (this.behaviour.silent !== true) await this.callReady(name);
+    if (this.behaviour.silent !== true && !isRestored) await this.callReady(name);
   }
 
   async serve(name: string, machine: FakeMachine): Promise<void> {
@@ -116,6 +118,13 @@ export class FakeVms {
       methods.map((method) => [method, async (request: object) => this.#handle(name, method, request)]),
     ) as unknown as RpcHandlers<typeof guestWire.table, 'vm_tools.Maitred'>;
     addRpcService(server, guestWire, 'vm_tools.Maitred', handlers);
+    addRpcService(server, new Protobuf(templateTable), 'runtime.Template', {
+      Wake: async (request) => {
+        await this.#handle(name, 'Wake', request);
+        setImmediate(() => void this.callReady(name));
+        return {};
+      },
+    });
     await new Promise<void>((resolve, reject) => {
       server.bindAsync(`unix:${machine.directory}/vsock.sock.g8888`, ServerCredentials.createInsecure(), (e) =>
         e === null ? resolve() : reject(e),
@@ -146,7 +155,10 @@ export interface Rig extends AsyncDisposable {
   restart(): Promise<Rig>;
 }
 
-export async function startRig(before?: { readonly root: string; readonly fake: FakeVms }): Promise<Rig> {
+export async function startRig(
+  before?: { readonly root: string; readonly fake: FakeVms },
+  more: Partial<ConciergeOptions> = {},
+): Promise<Rig> {
   const root = before?.root ?? mkdtempSync(join(tmpdir(), 'tc-'));
   const fake = before?.fake ?? new FakeVms(root);
   mkdirSync(join(root, 's'), { recursive: true });
@@ -165,6 +177,7 @@ export async function startRig(before?: { readonly root: string; readonly fake: 
           return { id: `image-${profile}`, kernel: '/k', initrd: '/i', rootfs: '/r', params: 'quiet' };
         },
         statefulDisk: async ({ name }) => ({ path: `/disks/${name}.img`, format: 'raw' }),
+        ...more,
       };
       const manager = new ConciergeManager(options);
       fake.events = ctx.events;

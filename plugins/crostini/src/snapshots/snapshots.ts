@@ -2,6 +2,7 @@
 
 import type { VmDescription, VmSnapshot, Vms } from '@runtime/plugin-vmm/contract';
 import type { Logger } from '@runtime/sdk';
+import { TEMPLATE_PREFIX } from '../concierge/names.ts';
 import { errors } from '../errors.ts';
 import { TEMPLATE_READY } from '../wire/template.ts';
 import type { SnapshotStore } from './store.ts';
@@ -84,7 +85,7 @@ export class Snapshots implements AsyncDisposable {
 
   async #save(key: string, description: VmDescription): Promise<void> {
     const { vms, store, log } = this.#options;
-    const name = `template-${key.slice(0, 8)}`;
+    const name = `${TEMPLATE_PREFIX}${key.slice(0, 8)}`;
     const started = performance.now();
     await vms.start(templateOf(description, name));
     try {
