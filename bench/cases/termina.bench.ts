@@ -1,6 +1,9 @@
 // From the wish for a Termina VM to its maitred, and to the output of a first command: as programs have it, beside the same
 // image in QEMU with its own devices, and beside a guest that does nothing but print.
 
+import module from 'node:module';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ensureTermina, type TerminaImage } from '../../plugins/crostini/src/image/termina-image.ts';
 import { vms } from '../../plugins/vmm/src/contract.ts';
@@ -117,6 +120,8 @@ function termina({ name, title, peer, target, rounds, start, plain }: Variant): 
     async prepare() {
       const missing = lacking();
       if (missing !== undefined) throw new Error(`the guests of this benchmark need ${missing}`);
+      // As the command has it: device processes then start from compiled programs.
+      module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'runtime/compile'));
       const peerSide = await plain();
       const host = new TerminaRig({ mem: { fast: MEMORY_MIB } });
       await host.open();
