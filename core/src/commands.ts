@@ -15,6 +15,8 @@ export interface CommandOption {
   /** May be given several times; the value is then an array. */
   readonly multiple?: boolean;
   readonly choices?: readonly string[];
+  /** Variable of the caller's environment that has its value where it is not given; of a boolean, which is true if it is set. */
+  readonly env?: string;
 }
 export interface CommandArgument {
   readonly name: string;
@@ -122,6 +124,8 @@ export interface CommandRegistry {
 const MAX_NAME = 128;
 const NAME = /^[a-z][a-z0-9-]*( [a-z][a-z0-9-]*){0,3}$/;
 
+const VARIABLE = /^[A-Z][A-Z0-9_]{0,63}$/;
+
 interface CommandEntry {
   readonly plugin: string;
   readonly spec: CommandSpec;
@@ -132,6 +136,8 @@ interface CommandEntry {
 function problemOf({ name, args = [], options = {} }: CommandSpec): string | undefined {
   if (name.length > MAX_NAME || !NAME.test(name)) return 'its name must be one to four lower-case words';
   if (args.slice(0, -1).some(({ variadic }) => variadic === true)) return 'only its last argument may be variadic';
+  if (Object.values(options).some(({ env }) => env !== undefined && !VARIABLE.test(env)))
+    return 'a variable for an option must be in capital letters, digits and "_"';
   const shorts = Object.values(options).flatMap(({ short }) => short ?? []);
   const isOneLetterEach = shorts.every((short) => /^[a-zA-Z]$/.test(short)) && new Set(shorts).size === shorts.length;
   return isOneLetterEach ? undefined : 'the short form of each option must be a letter of its own';

@@ -181,6 +181,7 @@ export const COMMAND_SPEC: z.ZodType<CommandSpec> = z.looseObject({
         required: flag.exactOptional(),
         multiple: flag.exactOptional(),
         choices: texts.exactOptional(),
+        env: text.exactOptional(),
       }),
     )
     .exactOptional(),

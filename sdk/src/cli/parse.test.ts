@@ -130,6 +130,37 @@ describe('commands of plugins', () => {
     });
   });
 
+  it('have options that deny something, and are false without it', () => {
+    const spec = { name: 'x', summary: 'x', options: { 'no-shell': { type: 'boolean', summary: 'x' } } } as const;
+    const options = (...argv: string[]) => {
+      const parsed = parseForeign(spec, argv, globals, style);
+      return 'call' in parsed && parsed.call.options;
+    };
+    expect(options()).toEqual({ 'no-shell': false });
+    expect(options('--no-shell')).toEqual({ 'no-shell': true });
+  });
+
+  it('take from the environment what is not given', () => {
+    const variable = { type: 'string', summary: 'x', env: 'RUNTIME_TEST_OWNER' } as const;
+    const isSet = { type: 'boolean', summary: 'y', env: 'RUNTIME_TEST_YES' } as const;
+    const spec = { name: 'x', summary: 'x', options: { owner: variable, yes: isSet } };
+    const options = (...argv: string[]) => {
+      const parsed = parseForeign(spec, argv, globals, style);
+      return 'call' in parsed ? parsed.call.options : parsed.text;
+    };
+    expect(options()).toEqual({ yes: false });
+    process.env.RUNTIME_TEST_OWNER = 'ab';
+    process.env.RUNTIME_TEST_YES = '';
+    try {
+      expect(options()).toEqual({ owner: 'ab', yes: true });
+      expect(options('--owner=cd')).toEqual({ owner: 'cd', yes: true });
+      expect(options('--help')).toContain('or RUNTIME_TEST_OWNER');
+    } finally {
+      delete process.env.RUNTIME_TEST_OWNER;
+      delete process.env.RUNTIME_TEST_YES;
+    }
+  });
+
   it('keep an option that is called like one of ours', () => {
     expect(call('x', '--format', 'qcow2')).toMatchObject({
       call: { options: { format: 'qcow2' } },

@@ -172,11 +172,12 @@ function argumentTerm(argument: Argument): string {
 }
 
 /** `table, json or yaml; default table` */
-function valuesText({ argChoices, defaultValue }: Option): string {
+function valuesText({ argChoices, defaultValue, envVar }: Option): string {
   const choices = argChoices === undefined ? '' : `${argChoices.slice(0, -1).join(', ')} or ${argChoices.at(-1)}`;
   const shown = Array.isArray(defaultValue) ? defaultValue.join(', ') : defaultValue;
   const fallback = shown === undefined || shown === false || shown === '' ? '' : `default ${shown}`;
-  return [choices, fallback].filter((text) => text !== '').join('; ');
+  const variable = envVar === undefined ? '' : `or ${envVar}`;
+  return [choices, fallback, variable].filter((text) => text !== '').join('; ');
 }
 
 /** Makes the commands above it on the way. */
@@ -245,6 +246,7 @@ function toOption(key: string, spec: CommandOption): Option {
   if (spec.default !== undefined) option.default(multiple === true ? [spec.default] : spec.default);
   // A default that is an empty list would be shown.
   if (choices !== undefined) option.choices([...choices]);
+  if (spec.env !== undefined) option.env(spec.env);
   if (required === true) option.makeOptionMandatory();
   const single = choices === undefined ? undefined : option.parseArg;
   if (type === 'number' || multiple === true) {
@@ -311,6 +313,8 @@ function asTyped(command: Command, { name, options = {} }: CommandSpec): readonl
 function callOf(command: Command, spec: CommandSpec): ParsedCall {
   const given: Values = command.opts();
   const options = Object.entries(spec.options ?? {}).flatMap(([key, option]): [string, unknown][] => {
+    // To commander, it denies another one.
+    if (key.startsWith('no-')) return [[key, given[attributeOf(key.slice(3))] === false]];
     const value = given[attributeOf(key)];
     if (value !== undefined) return [[key, value]];
     if (option.type === 'boolean') return [[key, false]];

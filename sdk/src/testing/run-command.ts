@@ -1,6 +1,6 @@
 // Runs a plugin's command without a terminal.
 
-import type { CommandIo, Runtime } from '@runtime/core';
+import type { CommandIo, CommandTerminal, Runtime } from '@runtime/core';
 
 export interface RunCommandOptions {
   readonly args?: readonly string[];
@@ -8,6 +8,8 @@ export interface RunCommandOptions {
   /** What the command reads from its standard input. */
   readonly input?: string;
   readonly signal?: AbortSignal;
+  /** Default: none, 80 × 24. */
+  readonly terminal?: Partial<CommandTerminal>;
 }
 
 export interface CommandResult {
@@ -32,12 +34,12 @@ export interface CommandResult {
 export async function runCommand(
   runtime: Pick<Runtime, 'commands'>,
   name: string,
-  { args = [], options = {}, input = '', signal = new AbortController().signal }: RunCommandOptions = {},
+  { args = [], options = {}, input = '', terminal = {}, signal = new AbortController().signal }: RunCommandOptions = {},
 ): Promise<CommandResult> {
   const [out, err, data, progress]: [string[], string[], unknown[], string[]] = [[], [], [], []];
   const [chunks, errChunks]: [Uint8Array[], Uint8Array[]] = [[], []];
   const io: CommandIo = {
-    terminal: { isTTY: false, columns: 80, rows: 24 },
+    terminal: { isTTY: false, columns: 80, rows: 24, ...terminal },
     cwd: process.cwd(),
     out: async (line) => void out.push(line),
     err: async (line) => void err.push(line),

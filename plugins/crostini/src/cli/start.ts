@@ -88,12 +88,12 @@ export async function startWithProgress(
 }
 
 /** That VM has ended, or nobody waits any more. */
-export async function stayUntil(desk: Desk, name: string, signal: AbortSignal): Promise<void> {
+export async function stayUntil(desk: Desk, name: string, signal: AbortSignal, owner?: string): Promise<void> {
   const asked = new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await Promise.race([untilGone(desk, name), asked]);
+  await Promise.race([untilGone(desk, name, owner), asked]);
 }
 
 const MEM = /^[1-9][0-9]{0,6}[MG]?$/;

@@ -3,27 +3,43 @@
 
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { CommandIo, CommandRegistry } from '@runtime/sdk';
+import { type CommandIo, type CommandRegistry, explainIssues, issuesToText } from '@runtime/sdk';
 import { vmKey } from '../concierge/names.ts';
 import type { StartTermina } from '../contract.ts';
 import type { DiskInfo, DiskJob } from '../contract-disks.ts';
 import { parseSize } from '../disks/sizes.ts';
 import { errors } from '../errors.ts';
+import { provision } from '../template/provision.ts';
+import { type TemplateUser, userSchema } from '../template/schema.ts';
 import { agrees } from './delete.ts';
 import { follow } from './disk.ts';
 import type { CommandParts } from './index.ts';
+import { OWNER_OPTION, ownedBy } from './owner.ts';
+import { pathOf } from './removable-media.ts';
 import { startWithProgress, stayUntil, wholeNumber } from './start.ts';
 import { runInGuest } from './vsh-commands.ts';
 
 const NAME = { name: 'name', summary: 'of the VM', required: true } as const;
 const FILE = { name: 'file', summary: 'a path', required: true } as const;
+const REMOVABLE = { name: 'removable', summary: 'name of the removable medium that the file lies on' } as const;
+/** Of every sub-command that is about VMs of somebody. */
+const OWNED = { owner_id: OWNER_OPTION } as const;
 const DONE = 'Operation completed successfully';
 const NO_CONTAINERS = 'there are no containers yet';
 const NO_SHARES = 'folders cannot be shared with VMs yet';
+const NO_PLUGIN_VMS = 'there are no VMs that an installation medium or a plugin could make';
 const NO_USB = 'USB devices cannot be given to VMs yet';
+
+const flag = (summary: string) => ({ type: 'boolean', summary }) as const;
+const value = (summary: string) => ({ type: 'string', summary }) as const;
+const namesOf = <T extends object>(table: T): (keyof T & string)[] => Object.keys(table) as (keyof T & string)[];
+function each<N extends string, S>(names: readonly N[], spec: S): Record<N, S> {
+  return Object.fromEntries(names.map((name) => [name, spec])) as Record<N, S>;
+}
 
 /** What is not here, and why. */
 const LACKING: Readonly<Record<string, string>> = {
+  ...each(['allow-all-io-devices', 'list-primary-io-devices', 'unset-primary-keyboard', 'unset-primary-mouse'], NO_USB),
   adjust: 'it is for the VMs of ChromeOS that have such operations',
   container: NO_CONTAINERS,
   'inspect-backup': 'what a backup is of is told when it is imported',
@@ -62,16 +78,10 @@ const PASSED_OVER = [
 ] as const;
 const PASSED_OVER_VALUES = ['dlc-id', 'tools-dlc'] as const;
 
-const flag = (summary: string) => ({ type: 'boolean', summary }) as const;
-const value = (summary: string) => ({ type: 'string', summary }) as const;
-const namesOf = <T extends object>(table: T): (keyof T & string)[] => Object.keys(table) as (keyof T & string)[];
-function each<N extends string, S>(names: readonly N[], spec: S): Record<N, S> {
-  return Object.fromEntries(names.map((name) => [name, spec])) as Record<N, S>;
-}
-
 const START = {
   ...each(namesOf(NO_FLAGS), flag('not here')),
   ...each(namesOf(NO_VALUES), value('not here')),
+  'oem-string': { type: 'string', multiple: true, summary: 'not here' },
   ...each(PASSED_OVER, flag('passed over')),
   ...each(PASSED_OVER_VALUES, value('passed over')),
   'extra-disk': { type: 'string', multiple: true, summary: 'raw image, attached behind the disk of the VM' },
@@ -83,6 +93,9 @@ const START = {
   timeout: { type: 'number', summary: 'seconds that the guest may take until it calls' },
   'no-shell': flag('do not open a shell in it'),
   user: value('of the shell'),
+  'user-uid': { type: 'number', summary: 'number of that user, who is made when there is none' },
+  'user-groups': value('of that user, with commas between'),
+  ...OWNED,
 } as const;
 
 export function addVmc(commands: CommandRegistry, parts: CommandParts): void {
@@ -99,7 +112,7 @@ export function addVmc(commands: CommandRegistry, parts: CommandParts): void {
         options: { privileged: value('not here'), timeout: value('not here') },
       },
       () => {
-        throw errors.CROSTINI_ERR_USAGE({ details: { option: `vmc ${name}`, why } });
+        throw lacking(`vmc ${name}`, why);
       },
     );
   }
@@ -116,32 +129,37 @@ function addStartAndStop(commands: CommandRegistry, parts: CommandParts): void {
     },
     async ({ args: [name = ''], options, io, signal }) => {
       for (const [option, why] of Object.entries({ ...NO_FLAGS, ...NO_VALUES })) {
-        const given = options[option as keyof typeof NO_FLAGS | keyof typeof NO_VALUES];
-        if (given !== undefined && given !== false) throw errors.CROSTINI_ERR_USAGE({ details: { option, why } });
+        const given: unknown = options[option as keyof typeof NO_FLAGS | keyof typeof NO_VALUES];
+        if (given !== undefined && given !== false && !isEmpty(given)) throw lacking(option, why);
       }
       checkType(options['vm-type']);
-      await startWithProgress(parts.manager, startRequest(name, options, io), io, signal);
+      const user = userOf(options);
+      const owned = ownedBy(options.owner_id);
+      await startWithProgress(parts.manager, { ...startRequest(name, options, io), ...owned }, io, signal);
+      if (user !== undefined) await makeUser(parts.manager, name, owned, user, signal);
       if (options['no-shell']) {
-        if (parts.lastsOnlyHere) await stayUntil(parts.desk, name, signal);
+        if (parts.lastsOnlyHere) await stayUntil(parts.desk, name, signal, owned.owner);
         return 0;
       }
-      const guest = { user: options.user, tty: false, env: [], workdir: undefined };
+      const guest = { ...owned, user: options.user, tty: false, env: [], workdir: undefined };
       return await runInGuest(parts.manager, name, [], guest, io, signal);
     },
   );
 
-  commands.add({ name: 'vmc stop', summary: 'stop a VM', args: [NAME] }, async ({ args: [name = ''] }) => {
-    await parts.manager.stopVm(name);
-  });
+  commands.add(
+    { name: 'vmc stop', summary: 'stop a VM', args: [NAME], options: OWNED },
+    async ({ args: [name = ''], options: { owner_id: owner } }) => await parts.manager.stopVm(name, ownedBy(owner)),
+  );
 
   commands.add(
     {
       name: 'vmc logs',
       summary: 'show what a VM has logged, or write it into a file',
       args: [NAME, { name: 'file', summary: 'to write' }],
+      options: OWNED,
     },
-    async ({ args: [name = '', file], io }) => {
-      const key = vmKey(name);
+    async ({ args: [name = '', file], options: { owner_id: owner }, io }) => {
+      const key = vmKey(name, ownedBy(owner).owner);
       if (!parts.logs.has(key)) throw errors.CROSTINI_ERR_VM_NOT_FOUND({ details: { vm: name } });
       const text = await parts.logs.text(key);
       if (file === undefined) return await io.out(text.trimEnd());
@@ -155,11 +173,45 @@ function addStartAndStop(commands: CommandRegistry, parts: CommandParts): void {
   );
 }
 
+const isEmpty = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
+
+function lacking(option: string, why: string): Error {
+  return errors.CROSTINI_ERR_USAGE({ details: { option, why } });
+}
+
 /** Here, Crostini is made of Termina VMs. @throws CROSTINI_ERR_USAGE */
 function checkType(type: string | undefined): void {
   if (type === undefined || /^(crostini|termina)$/i.test(type)) return;
   const why = `there are no VMs of type ${JSON.stringify(type)}`;
   throw errors.CROSTINI_ERR_USAGE({ details: { option: 'vm-type', why } });
+}
+
+interface UserValues {
+  readonly user: string | undefined;
+  readonly 'user-uid': number | undefined;
+  readonly 'user-groups': string | undefined;
+}
+
+/** Who is to be made; `undefined`: nobody. @throws CROSTINI_ERR_USAGE */
+function userOf({ user, 'user-uid': uid, 'user-groups': groups }: UserValues): TemplateUser | undefined {
+  if (uid === undefined && groups === undefined) return undefined;
+  const given = { name: user, uid, ...(groups === undefined ? {} : { groups: groups.split(',') }) };
+  const { success, data, error } = userSchema.safeParse(given);
+  if (success) return data;
+  const why = `it goes with --user and --user-uid: ${issuesToText(explainIssues(userSchema, error))}`;
+  throw errors.CROSTINI_ERR_USAGE({ details: { option: uid === undefined ? 'user-groups' : 'user-uid', why } });
+}
+
+async function makeUser(
+  manager: CommandParts['manager'],
+  vm: string,
+  owned: { readonly owner?: string },
+  user: TemplateUser,
+  signal: AbortSignal,
+): Promise<void> {
+  const [{ profile }, { directory }] = [await manager.getVm(vm, owned), await manager.endpoint(vm, owned)];
+  const silent = (): void => {};
+  await provision({ users: [user] }, { vm, profile, directory, signal, onLine: silent, onStage: silent });
 }
 
 interface StartValues {
@@ -191,12 +243,22 @@ function addDiskCommands(commands: CommandRegistry, parts: CommandParts): void {
     {
       name: 'vmc create',
       summary: 'make the disk of a VM',
-      args: [NAME],
-      options: { size: value('such as 20G; default: 90 % of what is free'), 'vm-type': value('only termina') },
+      args: [NAME, { name: 'media', summary: 'not here', variadic: true }],
+      options: {
+        size: value('such as 20G; default: 90 % of what is free'),
+        'vm-type': value('only termina'),
+        pluginvm: { type: 'boolean', short: 'p', summary: 'not here' },
+        source: value('not here'),
+        ...OWNED,
+      },
     },
-    async ({ args: [vm = ''], options: { size, 'vm-type': type }, io }) => {
+    async ({ args: [vm = '', ...media], options, io }) => {
+      const { size, 'vm-type': type, pluginvm, source, owner_id: owner } = options;
       checkType(type);
-      const { status } = await parts.disks.create({ vm, bytes: size === undefined ? 0 : parseSize(size) });
+      if (pluginvm || media.length > 0) throw lacking(pluginvm ? 'pluginvm' : 'media', NO_PLUGIN_VMS);
+      if (source !== undefined) throw lacking('source', 'only the VMs of other types are made from a file');
+      const bytes = size === undefined ? 0 : parseSize(size);
+      const { status } = await parts.disks.create({ vm, bytes, ...ownedBy(owner) });
       if (status === 'exists') throw errors.CROSTINI_ERR_DISK_EXISTS({ details: { vm } });
       await io.out(DONE);
     },
@@ -206,12 +268,12 @@ function addDiskCommands(commands: CommandRegistry, parts: CommandParts): void {
     {
       name: 'vmc create-extra-disk',
       summary: 'make a raw image for vmc start --extra-disk',
-      args: [FILE],
+      args: [FILE, REMOVABLE],
       options: { size: { type: 'string', required: true, summary: 'such as 20G' } },
     },
-    async ({ args: [file = ''], options: { size = '' }, io }) => {
+    async ({ args: [file = '', medium], options: { size = '' }, io }) => {
       const bytes = parseSize(size);
-      const path = resolve(io.cwd, file);
+      const path = pathOf(io.cwd, file, medium);
       const fd = openSync(path, 'wx', 0o600);
       try {
         ftruncateSync(fd, bytes);
@@ -227,24 +289,34 @@ function addDiskCommands(commands: CommandRegistry, parts: CommandParts): void {
       name: 'vmc destroy',
       summary: 'remove the disk of a VM, with all that is on it',
       args: [NAME],
-      options: { yes: { type: 'boolean', short: 'y', summary: 'do not ask' } },
+      options: {
+        yes: { type: 'boolean', short: 'y', env: 'VMC_NONINTERACTIVE', summary: 'do not ask' },
+        ...OWNED,
+      },
     },
-    async ({ args: [vm = ''], options: { yes }, io }) => {
+    async ({ args: [vm = ''], options: { yes, owner_id }, io }) => {
+      const owned = ownedBy(owner_id);
       if (!yes) {
+        // Nobody is waited for who is not there.
+        if (io.terminal.inputIsTTY !== true)
+          throw lacking('yes', 'there is no terminal to ask at: say it with -y, or with VMC_NONINTERACTIVE=1');
         await io.out(`WARNING: this will delete all data stored in VM '${vm}'`);
         if (!(await agrees(io, 'Continue? (y/N) '))) return 1;
       }
-      await parts.manager.stopVm(vm, { reason: 'DESTROY_DISK_IMAGE_REQUESTED' });
-      await parts.disks.destroy({ vm });
+      await parts.manager.stopVm(vm, { ...owned, reason: 'DESTROY_DISK_IMAGE_REQUESTED' });
+      await parts.disks.destroy({ vm, ...owned });
       return 0;
     },
   );
 
-  commands.add({ name: 'vmc list', summary: 'list the disks of VMs' }, async ({ io }) => {
-    const all = await parts.disks.list();
-    for (const disk of all) await io.out(listed(disk));
-    await io.out(`Total Size (bytes): ${all.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0)}`);
-  });
+  commands.add(
+    { name: 'vmc list', summary: 'list the disks of VMs', options: OWNED },
+    async ({ options: { owner_id: owner }, io }) => {
+      const all = await parts.disks.list(ownedBy(owner));
+      for (const disk of all) await io.out(listed(disk));
+      await io.out(`Total Size (bytes): ${all.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0)}`);
+    },
+  );
 }
 
 /** As scripts read it. */
@@ -264,15 +336,17 @@ function addJobs(commands: CommandRegistry, parts: CommandParts): void {
     {
       name: 'vmc export',
       summary: 'copy the disk of a VM into a file',
-      args: [NAME, FILE],
+      args: [NAME, FILE, REMOVABLE],
       options: {
+        ...OWNED,
         digest: { type: 'boolean', short: 'd', summary: 'write its SHA-256 into FILE.sha256.txt' },
         force: { type: 'boolean', short: 'f', summary: 'although the VM runs' },
       },
     },
-    async ({ args: [vm = '', file = ''], options: { digest, force }, io, signal }) => {
-      const to = resolve(io.cwd, file);
-      const job = await parts.disks.export({ vm, to, force, ...(digest ? { digest: `${to}.sha256.txt` } : {}) });
+    async ({ args: [vm = '', file = '', medium], options: { digest, force, owner_id: owner }, io, signal }) => {
+      const to = pathOf(io.cwd, file, medium);
+      const checksum = digest ? { digest: `${to}.sha256.txt` } : {};
+      const job = await parts.disks.export({ vm, to, force, ...checksum, ...ownedBy(owner) });
       await finish('Export', job, io, signal);
     },
   );
@@ -281,20 +355,17 @@ function addJobs(commands: CommandRegistry, parts: CommandParts): void {
     {
       name: 'vmc import',
       summary: 'make the disk of a VM from what an export made',
-      args: [NAME, FILE],
+      args: [NAME, FILE, REMOVABLE],
       options: {
+        ...OWNED,
         'vm-type': { type: 'string', choices: ['termina', 'baguette'], summary: 'when the file does not tell it' },
       },
     },
-    async ({ args: [vm = '', file = ''], options, io, signal }) => {
+    async ({ args: [vm = '', file = '', medium], options, io, signal }) => {
       const type = options['vm-type'] as 'termina' | 'baguette' | undefined;
-      const from = resolve(io.cwd, file);
-      await finish(
-        'Import',
-        await parts.disks.import({ vm, from, ...(type === undefined ? {} : { type }) }),
-        io,
-        signal,
-      );
+      const from = pathOf(io.cwd, file, medium);
+      const wanted = { vm, from, ...(type === undefined ? {} : { type }), ...ownedBy(options.owner_id) };
+      await finish('Import', await parts.disks.import(wanted), io, signal);
     },
   );
 
@@ -303,9 +374,10 @@ function addJobs(commands: CommandRegistry, parts: CommandParts): void {
       name: 'vmc resize',
       summary: 'change the size of the disk of a VM, also while it runs',
       args: [NAME, { name: 'size', summary: 'in bytes, or such as 20G', required: true }],
+      options: OWNED,
     },
-    async ({ args: [vm = '', size = ''], io, signal }) =>
-      finish('Resize', await parts.disks.resize({ vm, bytes: parseSize(size) }), io, signal),
+    async ({ args: [vm = '', size = ''], options: { owner_id: owner }, io, signal }) =>
+      finish('Resize', await parts.disks.resize({ vm, bytes: parseSize(size), ...ownedBy(owner) }), io, signal),
   );
 
   commands.add(

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
@@ -19,6 +20,7 @@ import { startVshd } from '../../guest/src/vshd/index.ts';
 import type { StartTermina, TerminaVm } from '../contract.ts';
 import { errors } from '../errors.ts';
 import { guestPath } from './cp.ts';
+import { addOriginalVsh } from './vsh.ts';
 import { addVsh } from './vsh-commands.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vsh-commands-'));
@@ -44,6 +46,7 @@ beforeAll(async () => {
     add: (spec: CommandSpec, handler: CommandHandler<CommandSpec>) => handlers.set(spec.name, { spec, handler }),
   };
   addVsh(commands as unknown as CommandRegistry, concierge);
+  addOriginalVsh(commands as unknown as CommandRegistry, concierge);
   server = createServer({ allowHalfOpen: true });
   startVshd(
     (onConnection) => server.on('connection', (stream) => onConnection(stream, { cid: 2, port: 1 })),
@@ -114,6 +117,18 @@ test('exec has the input, the output and the exit code of the command', async ()
   const args = ['vm', 'sh', '-c', 'cat; echo "$A $PWD"; echo oops >&2; exit 9'];
   const result = await run('exec', { args, options, input: bytesOf('in\n') });
   expect(result).toMatchObject({ out: 'in\nb=c /usr\n', err: 'oops\n', code: 9, raw: [] });
+});
+
+test('a shell of vsh begins where a process of the guest is, or in a folder', async () => {
+  const child = spawn('sleep', ['60'], { cwd: '/usr/lib', stdio: 'ignore' });
+  try {
+    const pwd = async (cwd: string) =>
+      (await run('vsh', { args: ['sh', '-c', 'pwd -P'], options: { ...root, vm_name: 'vm', cwd } })).out;
+    expect(await pwd('/usr')).toBe('/usr\n');
+    expect(await pwd(String(child.pid))).toBe('/usr/lib\n');
+  } finally {
+    child.kill();
+  }
 });
 
 test('exec at a terminal has one in the guest, of its kind and size, and follows it', async () => {

@@ -34,6 +34,8 @@ export interface GuestValues {
   readonly user: string | undefined;
   readonly env: readonly string[];
   readonly workdir: string | undefined;
+  /** In its place: the folder of that process of the guest. */
+  readonly workdirPid?: number | undefined;
 }
 
 export function addVsh(
@@ -116,7 +118,7 @@ export async function runInGuest(
   concierge: Pick<VshConcierge, 'endpoint'>,
   vm: string,
   argv: readonly string[],
-  { owner, tty, user, env, workdir }: GuestValues,
+  { owner, tty, user, env, workdir, workdirPid }: GuestValues,
   io: CommandIo,
   signal: AbortSignal,
 ): Promise<number> {
@@ -129,6 +131,7 @@ export async function runInGuest(
       env: isTerminal && type !== undefined ? { TERM: type, ...variables } : variables,
       ...(user === undefined ? {} : { user }),
       ...(workdir === undefined ? {} : { cwd: workdir }),
+      ...(workdirPid === undefined ? {} : { cwdPid: workdirPid }),
       ...(isTerminal ? { pty: windowOf(io) } : {}),
     };
     const session = await openVsh(request);

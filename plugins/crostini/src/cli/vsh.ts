@@ -2,10 +2,13 @@
 
 import type { CommandRegistry } from '@runtime/sdk';
 import { errors } from '../errors.ts';
+import { OWNER_OPTION, ownedBy } from './owner.ts';
 import { runInGuest, type VshConcierge } from './vsh-commands.ts';
 
 /** As vsh calls the VM itself, beside its containers. */
 const VM_SHELL = '/vm_shell';
+/** No folder is called so that matters: vsh has it like this, too. */
+const PID = /^[1-9]\d{0,8}$/;
 
 export function addOriginalVsh(commands: CommandRegistry, concierge: Pick<VshConcierge, 'endpoint'>): void {
   commands.add(
@@ -15,9 +18,9 @@ export function addOriginalVsh(commands: CommandRegistry, concierge: Pick<VshCon
       args: [{ name: 'argv', summary: 'program and arguments, after --; default: a shell', variadic: true }],
       options: {
         vm_name: { type: 'string', default: 'termina', summary: 'the VM' },
-        owner_id: { type: 'string', summary: 'of the VM, hexadecimal; default: that of the user of the runtime' },
+        owner_id: OWNER_OPTION,
         user: { type: 'string', summary: 'user in the guest; default chronos' },
-        cwd: { type: 'string', summary: 'folder it begins in' },
+        cwd: { type: 'string', summary: 'folder it begins in, or a process of the guest that is there' },
         target_container: {
           type: 'string',
           summary: `only ${VM_SHELL}, the VM itself, as there are no containers yet`,
@@ -25,12 +28,15 @@ export function addOriginalVsh(commands: CommandRegistry, concierge: Pick<VshCon
       },
     },
     async ({ args: argv, options, io, signal }) => {
-      const { vm_name: vm, owner_id: owner, user, cwd: workdir, target_container: container } = options;
+      const { vm_name: vm, owner_id: owner, user, cwd, target_container: container } = options;
       if (container !== undefined && container !== '' && container !== VM_SHELL) {
         const why = `there are no containers yet, and so none called ${JSON.stringify(container)}`;
         throw errors.CROSTINI_ERR_USAGE({ details: { option: 'target_container', why } });
       }
-      return await runInGuest(concierge, vm, argv, { owner, user, workdir, tty: false, env: [] }, io, signal);
+      const isPid = cwd !== undefined && PID.test(cwd);
+      const place = isPid ? { workdir: undefined, workdirPid: Number(cwd) } : { workdir: cwd };
+      const guest = { ...ownedBy(owner), user, tty: false, env: [], ...place };
+      return await runInGuest(concierge, vm, argv, guest, io, signal);
     },
   );
 }

@@ -28,10 +28,11 @@ export function closeDesk(desk: Desk): void {
 }
 
 /** Resolves when the VM is gone, or nobody looks after it any more. */
-export async function untilGone(desk: Desk, name: string): Promise<void> {
+export async function untilGone(desk: Desk, name: string, owner?: string): Promise<void> {
+  const owned = owner === undefined ? {} : { owner };
   while (!desk.closed) {
     if (desk.serving === undefined) await new Promise<void>((resolve) => desk.waiting.add(resolve));
-    else if (await desk.serving.untilGone(name)) return;
+    else if (await desk.serving.untilGone(name, owned)) return;
     // Who let go of it serves a moment longer.
     else if (desk.serving !== undefined) await new Promise((resolve) => setImmediate(resolve));
   }
