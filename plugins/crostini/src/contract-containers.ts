@@ -62,6 +62,7 @@ export interface Containers {
   listContainers(options?: { readonly owner?: string }): Promise<readonly Container[]>;
 }
 
+/** Containers of Termina VMs: how they are made, started, stopped and opened a shell in. */
 export const containers: ServiceToken<Containers> = defineService<Containers>('containers', { version: '1.0.0' });
 
 declare module '@runtime/core' {
