@@ -4,6 +4,7 @@ import { coreErrorTable } from '@runtime/core';
 import { parseManifest } from '@runtime/core/loader';
 import { describe, expect, test } from 'vitest';
 import { crostiniErrorTable } from '../../plugins/crostini/src/errors.ts';
+import { sandboxErrorTable } from '../../plugins/sandbox/src/errors.ts';
 import { describeRun, RUN_SPEC } from '../../plugins/vmm/src/cli/run-options.ts';
 import { parseDescription } from '../../plugins/vmm/src/description/parse.ts';
 import { vmmErrorTable } from '../../plugins/vmm/src/errors.ts';
@@ -13,7 +14,7 @@ import { sdkErrorTable } from '../../sdk/src/errors.ts';
 import { blocksOf, PAGES } from './pages.ts';
 
 const WRITE_AGAIN = 'npm run docs writes it anew';
-const tables = { ...coreErrorTable, ...sdkErrorTable, ...crostiniErrorTable, ...vmmErrorTable };
+const tables = { ...coreErrorTable, ...sdkErrorTable, ...crostiniErrorTable, ...sandboxErrorTable, ...vmmErrorTable };
 
 describe('pages that are made from the code', async () => {
   const pages = await makePages();
