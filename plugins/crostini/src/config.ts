@@ -55,6 +55,14 @@ export const crostiniConfig = z.strictObject({
     .describe(
       'Where org.chromium.VmConcierge is: auto (the bus of the session, when there is one), session, system, off, or an address.',
     ),
+  scopes: z
+    .string()
+    .min(1)
+    .max(4096)
+    .default('auto')
+    .describe(
+      'Whether each VM gets a scope of systemd, runtime-vm-<name>.scope: auto (when this computer was booted with systemd), off, session, system, or the address of the bus of a systemd.',
+    ),
   balloon: z
     .strictObject({
       policy: z

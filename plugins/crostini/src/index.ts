@@ -27,6 +27,7 @@ import { createDisks } from './disks/index.ts';
 import { checksImages } from './image/checking.ts';
 import { createNetworks } from './network/index.ts';
 import { runtimeId } from './network/names.ts';
+import { openScopes } from './systemd/scopes.ts';
 
 export default definePlugin({
   name: 'crostini',
@@ -118,6 +119,11 @@ export default definePlugin({
     ctx.provide(disks, store);
     ctx.provide(containers, cicerone);
     let dbus: DbusService | undefined;
+    // VMs of a runtime that keeps nothing end with it.
+    const scopes = openScopes({
+      ...{ mode: persistent ? config.scopes : 'off', events: ctx.events, log: ctx.log },
+      describe: (machine) => `VM ${machine} of the runtime`,
+    });
     addChecks(ctx.checks, config, {
       sockets: folder,
       verity,
@@ -143,6 +149,7 @@ export default definePlugin({
       async dispose(reason) {
         clock[Symbol.dispose]();
         await snapshots?.[Symbol.asyncDispose]();
+        await scopes[Symbol.asyncDispose]();
         balloons?.[Symbol.dispose]();
         await dbus?.[Symbol.asyncDispose]();
         if (reason === 'reload') serve(desk, undefined);
