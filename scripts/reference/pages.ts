@@ -9,6 +9,7 @@ import { eventsPage } from './events-page.ts';
 import { linuxPage } from './linux-page.ts';
 import { readPlugins } from './plugin-parts.ts';
 import { ROOT } from './source-text.ts';
+import { templatePage } from './template-page.ts';
 import { tokenPages } from './token-pages.ts';
 import { vhostUserPage } from './vhost-user-page.ts';
 import { vmPage } from './vm-page.ts';
@@ -28,6 +29,7 @@ export async function makePages(): Promise<ReadonlyMap<string, string>> {
     ['errors.md', await errorsPage()],
     ['events.md', eventsPage()],
     ['linux.md', linuxPage()],
+    ['template.md', templatePage()],
     ...(await tokenPages()),
     ['vhost-user.md', vhostUserPage()],
     ['vm.md', vmPage()],

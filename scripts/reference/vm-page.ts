@@ -3,7 +3,8 @@
 import { RUN_SPEC } from '../../plugins/vmm/src/cli/run-options.ts';
 import { descriptionJsonSchema } from '../../plugins/vmm/src/description/json-schema.ts';
 import { flagOf } from '../../sdk/src/cli/parse.ts';
-import { type JsonSchema, typeText } from './json-schema.ts';
+import type { JsonSchema } from './json-schema.ts';
+import { part, row } from './schema-tables.ts';
 
 /** Options that are not called as their key is. */
 const OPTIONS: Readonly<Record<string, string>> = { share: 'sharedDir' };
@@ -58,7 +59,7 @@ export function vmPage(): string {
     '| key | value | option of `vm run` | meaning |',
     '|---|---|---|---|',
     ...keys.map(([key, child]) => row(key, child, optionText(key))),
-    ...keys.flatMap(([key, child]) => part(key, child)),
+    ...keys.flatMap(([key, child]) => part(key, child, FIRST[key])),
   ].join('\n');
 }
 
@@ -70,44 +71,4 @@ function optionText(key: string): string {
   if (key === 'kernel') return 'the argument';
   const option = optionOf(key);
   return option in RUN_SPEC.options ? `\`--${flagOf(option)}\`` : '–';
-}
-
-/** The keys of one device, where a device has any. */
-function part(key: string, schema: JsonSchema): readonly string[] {
-  const inner = objectIn(schema);
-  if (inner?.properties === undefined) return [];
-  const { properties, required = [], description = '', additionalProperties } = inner;
-  return [
-    '',
-    `## ${key}`,
-    '',
-    `${description}${additionalProperties === false ? '' : ' It may have any other key.'}`,
-    '',
-    '| key | value | needed | meaning |',
-    '|---|---|---|---|',
-    ...Object.entries(properties).map(([name, child]) =>
-      row(
-        name,
-        child,
-        [required.includes(name) ? 'yes' : '', FIRST[key] === name ? 'first' : ''].filter(Boolean).join(', '),
-      ),
-    ),
-  ];
-}
-
-function objectIn(schema: JsonSchema): JsonSchema | undefined {
-  return [schema, schema.items, ...(schema.anyOf ?? [])].find((one) => one?.properties !== undefined);
-}
-
-function row(key: string, schema: JsonSchema, third: string): string {
-  return `| \`${key}\` | ${valueText(key, schema)} | ${third} | ${schema.description ?? ''} |`;
-}
-
-function valueText(key: string, schema: JsonSchema): string {
-  const inner = objectIn(schema);
-  if (inner === undefined) return typeText(schema);
-  const link = `[${key}](#${key})`;
-  if (schema.items !== undefined) return `list of ${link}`;
-  const others = (schema.anyOf ?? []).filter((one) => one !== inner).map(typeText);
-  return [...others, link].join(' or ');
 }

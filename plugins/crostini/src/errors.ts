@@ -121,8 +121,8 @@ export const crostiniErrorTable = {
     exit: 2,
   },
   CROSTINI_ERR_TEMPLATE_USER: {
-    message: 'user "{user}" of the template was not made, and VM "{vm}" was stopped: {why}',
-    remedy: 'Correct the template. To look into the VM, start it without: runtime start {vm}',
+    message: 'user "{user}" was not made in VM "{vm}": {why}',
+    remedy: 'Give another name or number. A VM that was to follow a template is stopped again: runtime list',
     grpc: failedPrecondition,
   },
   CROSTINI_ERR_TEMPLATE_SCRIPT: {

@@ -35,7 +35,7 @@ export const resourcesSchema = z
 
 export const userSchema = z
   .strictObject({
-    name: userName,
+    name: userName.describe('What the user is called.'),
     uid: z.int().min(1001).max(65_533).describe('Number of the user; 1000 is chronos, who is there already.'),
     groups: z.array(userName).max(64).optional().describe('Further groups, which are made where there are none.'),
   })
