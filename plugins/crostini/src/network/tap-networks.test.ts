@@ -20,7 +20,7 @@ describe.skipIf(why !== undefined)('guests with a tap, in namespaces', () => {
     const { stdout, stderr } = spawnSync(
       'unshare',
       [...ALONE, process.execPath, '--conditions=@runtime/source', program],
-      { encoding: 'utf8' },
+      { encoding: 'utf8', timeout: 80_000, killSignal: 'SIGKILL' },
     );
     expect(stderr).toBe('');
     report = JSON.parse(stdout);

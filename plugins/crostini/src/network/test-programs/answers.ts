@@ -41,6 +41,9 @@ export class Namespace implements Disposable {
       if (error === undefined) waiting?.resolve(value);
       else waiting?.reject(new Error(error));
     });
+    this.#child.on('exit', () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error(`${file} has ended`));
+    });
   }
 
   get pid(): number {
@@ -51,6 +54,7 @@ export class Namespace implements Disposable {
     const id = this.#next++;
     const answer = Promise.withResolvers<unknown>();
     this.#waiting.set(id, answer);
+    answer.promise.then(() => this.#waiting.delete(id)).catch(() => {});
     this.#child.send({ id, method, args });
     return answer.promise;
   }
