@@ -5,7 +5,8 @@ import { linuxHost } from '../linux/index.ts';
 import { type App, composeApp, instanceName } from './app.ts';
 import type { CliContext } from './context.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
-import { JsonLines, PlainLines, type Screen } from './screen.ts';
+import { JsonLines, PlainLines, readyText, type Screen } from './screen.ts';
+import { type ServiceManager, serviceManager } from './service-manager.ts';
 import { onStopSignals } from './signals.ts';
 
 /** How often a stop that takes long says what it waits for, in ms. */
@@ -20,10 +21,11 @@ export interface ForegroundOptions {
 
 export async function runForeground(context: CliContext, options: ForegroundOptions = {}): Promise<number> {
   const screen = await openScreen(context);
+  using manager = serviceManager(process.env);
   const restore = (): void => screen.close();
   process.on('exit', restore);
   try {
-    return await run(context, screen, options);
+    return await run(context, screen, options, manager);
   } finally {
     restore();
     process.off('exit', restore);
@@ -37,7 +39,12 @@ async function openScreen({ terminal, globals }: CliContext): Promise<Screen> {
   return new LiveView(process.stdout, process.stdin, terminal.paint);
 }
 
-async function run(context: CliContext, screen: Screen, options: ForegroundOptions): Promise<number> {
+async function run(
+  context: CliContext,
+  screen: Screen,
+  options: ForegroundOptions,
+  manager: ServiceManager | undefined,
+): Promise<number> {
   const app = await composeApp(context, {
     logLine: (json) => screen.log(json),
     persistent: true,
@@ -49,21 +56,28 @@ async function run(context: CliContext, screen: Screen, options: ForegroundOptio
   using _signals = onSignals(app, screen, context.signal, stop.resolve);
   using _faults = onFaults(app, stop.resolve);
   screen.attach(app.runtime);
+  manager?.attach(app.runtime);
   const server = await listen(context, app, stop.resolve).catch(async (error: unknown) => {
     await app[Symbol.asyncDispose]();
     throw error;
   });
+  const note = (text: string): void => {
+    screen.note(text);
+    manager?.status(text);
+  };
   let stopping = false;
   let watching: Disposable | undefined;
   try {
     // A stop that is asked for meanwhile ends the start, too.
     const stopped = stop.promise.then((reason) => {
       stopping = true;
-      return stopWithProgress(app, screen, reason);
+      return stopWithProgress(app, note, reason);
     });
     await app.runtime.start();
     if (!stopping) {
-      screen.ready({ ms: performance.now(), plugins: app.plugins.length, socket: server.path });
+      const facts = { ms: performance.now(), plugins: app.plugins.length, socket: server.path };
+      screen.ready(facts);
+      manager?.ready(readyText(facts));
       watching = options.whenReady?.(app, screen);
     }
     await stopped;
@@ -97,11 +111,11 @@ async function listen(
   });
 }
 
-async function stopWithProgress(app: App, screen: Screen, reason: string): Promise<void> {
+async function stopWithProgress(app: App, note: (text: string) => void, reason: string): Promise<void> {
   let last = '';
   const ticker = setInterval(() => {
     const text = `stopping (${reason}); waiting for ${app.runtime.pending().join('; ') || 'nothing in particular'}`;
-    if (text !== last) screen.note(text);
+    if (text !== last) note(text);
     last = text;
   }, PROGRESS_MS);
   try {

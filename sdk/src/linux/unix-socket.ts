@@ -63,9 +63,11 @@ function sockaddr(path: string): Uint8Array {
   const bytes = Buffer.from(path);
   const refuse = (why: string) => errors.SDK_ERR_SOCKET_ADDRESS({ details: { path: JSON.stringify(path), why } });
   if (bytes.length === 0) throw refuse('it is empty');
-  if (bytes.includes(0)) throw refuse('it holds a NUL byte');
+  // Behind a first NUL: a name in no file system, which ends where the address does.
+  const isAbstract = bytes[0] === 0;
+  if (bytes.includes(0, 1)) throw refuse('it holds a NUL byte');
   if (bytes.length > MAX_PATH) throw refuse(`it has ${bytes.length} bytes`);
-  const address = new Uint8Array(2 + bytes.length + 1);
+  const address = new Uint8Array(2 + bytes.length + (isAbstract ? 0 : 1));
   new DataView(address.buffer).setUint16(0, AF_UNIX, true);
   address.set(bytes, 2);
   return address;
