@@ -83,6 +83,7 @@ export default definePlugin({
       vms: ctx.services.vms,
       config,
       socketFolder: folder,
+      containers: cicerone,
       ...(snapshots === undefined ? {} : { snapshots }),
       logs,
       networks: createNetworks({
@@ -118,12 +119,12 @@ export default definePlugin({
     ctx.provide(concierge, manager);
     ctx.provide(disks, store);
     ctx.provide(containers, cicerone);
-    let dbus: DbusService | undefined;
     // VMs of a runtime that keeps nothing end with it.
     const scopes = openScopes({
       ...{ mode: persistent ? config.scopes : 'off', events: ctx.events, log: ctx.log },
       describe: (machine) => `VM ${machine} of the runtime`,
     });
+    let dbus: DbusService | undefined;
     addChecks(ctx.checks, config, {
       sockets: folder,
       verity,
@@ -148,8 +149,8 @@ export default definePlugin({
       snapshot: () => ({ vms: manager.records() }),
       async dispose(reason) {
         clock[Symbol.dispose]();
-        await snapshots?.[Symbol.asyncDispose]();
         await scopes[Symbol.asyncDispose]();
+        await snapshots?.[Symbol.asyncDispose]();
         balloons?.[Symbol.dispose]();
         await dbus?.[Symbol.asyncDispose]();
         if (reason === 'reload') serve(desk, undefined);
