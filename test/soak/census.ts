@@ -1,9 +1,12 @@
 // What there is of a runtime on this machine, and whether it should be there: processes, leases, records, sockets, files,
-// mounts, interfaces, and what the process of the runtime itself has.
+// mounts, interfaces, rules of nftables, and what the process of the runtime itself has.
 
+import { spawnSync } from 'node:child_process';
 import { type Dirent, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CLAIMS_FOLDER } from '../../plugins/crostini/src/network/claims.ts';
+import { runtimeId, tableName } from '../../plugins/crostini/src/network/names.ts';
 import { processesWith, type Subject } from './subject.ts';
 
 /** What ends, ends within this time. */
@@ -51,6 +54,7 @@ async function problemsNow(subject: Subject, vms: readonly string[]): Promise<re
       .map(({ pool, key }) => `lease ${pool} ${key}`),
     ...strayFiles(subject.folder, ofRunning),
     ...mountsBelow(subject.folder),
+    ...strayNetwork(runtimeId(join(subject.folder, STATE_OF_PLUGIN)), vms.length),
   ];
   return stray;
 }
@@ -113,6 +117,21 @@ function mountsBelow(folder: string): readonly string[] {
     .split('\n')
     .filter((line) => line.includes(folder))
     .map((line) => `mount ${line.split(' ')[4]}`);
+}
+
+const STATE_OF_PLUGIN = 'state/runtime/default/plugins/crostini';
+
+/** What all runtimes of this computer share has the names of this one. */
+function strayNetwork(id: string, vms: number): readonly string[] {
+  const taps = readdirSync('/sys/class/net').filter((name) => name.startsWith(`rtap${id}-`));
+  if (vms > 0) return taps.length > vms ? [`interfaces ${taps.join(', ')} for ${vms} VMs`] : [];
+  // Without root there are none.
+  const tables = spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout ?? '';
+  return [
+    ...taps.map((name) => `interface ${name}`),
+    ...(tables.includes(tableName(id)) ? [`table ${tableName(id)} of nftables`] : []),
+    ...entriesBelow(CLAIMS_FOLDER).flatMap(({ path }) => (path.includes(id) ? [`claim ${path}`] : [])),
+  ];
 }
 
 /** Of a runtime without VMs, beside what it had when it was fresh. */

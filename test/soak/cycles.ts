@@ -11,8 +11,8 @@ const MAX_MORE = 5;
 const MAX_RSS_PER_CYCLE = 0.5 * MIB;
 
 /** True: nothing grows. */
-export async function cycles(count: number): Promise<boolean> {
-  await using subject = new Subject();
+export async function cycles(count: number, settings: readonly string[]): Promise<boolean> {
+  await using subject = new Subject(settings);
   await subject.start();
   const all: Footprint[] = [];
   for (let i = 0; i < count + WARM_UP; i++) {

@@ -5,12 +5,13 @@ import { createReadStream, existsSync, readFileSync, rmSync, statSync } from 'no
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createZstdDecompress } from 'node:zlib';
 import { seededRandom } from '@runtime/sdk/testing';
 import { openVsh } from '../../plugins/crostini/src/vsh/client.ts';
 import { type Footprint, footprint, growthOf, problemsOf } from './census.ts';
-import type { Subject } from './subject.ts';
+import type { DiskRow, Subject } from './subject.ts';
 
-export const VICTIMS = ['runtime', 'guest', 'device', 'machine'] as const;
+export const VICTIMS = ['runtime', 'maitred', 'guest', 'device', 'machine'] as const;
 export type Victim = (typeof VICTIMS)[number];
 export const MOMENTS = ['start', 'resize', 'export', 'import', 'stop'] as const;
 export type Moment = (typeof MOMENTS)[number];
@@ -32,6 +33,18 @@ export interface Verdict extends Round {
   readonly problems: readonly string[];
   readonly seconds: number;
 }
+
+/**
+ * Those that no process of the host is. No signal ends the first process of a guest, proc_pid_mem(5) does: its next call of
+ * the C library meets zeros.
+ */
+const FROM_INSIDE: Readonly<Partial<Record<Victim, string>>> = {
+  guest: 'echo c > /proc/sysrq-trigger',
+  maitred:
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: for the shell
+    "range=$(sed -n '/r-xp.*libc\\.so/{s/ .*//p;q}' /proc/1/maps); start=$((0x${range%-*})); end=$((0x${range#*-})); " +
+    'dd if=/dev/zero of=/proc/1/mem bs=4096 seek=$((start / 4096)) count=$(((end - start) / 4096)) conv=notrunc',
+};
 
 const MIB = 2 ** 20;
 const SMALL = 512 * MIB;
@@ -63,6 +76,8 @@ export class Storm {
   #token: string | undefined;
   #sourceHash = '';
   #fresh: Footprint | undefined;
+  /** Nobody writes to the disk that is exported. */
+  #isStill = false;
 
   constructor(subject: Subject) {
     this.#subject = subject;
@@ -88,7 +103,7 @@ export class Storm {
     const problems: string[] = [];
     let strike: Strike = { afterMs: 0, missed: true, outcome: 'not begun' };
     try {
-      await this.#arrange(round.moment, vm);
+      await this.#arrange(round, vm);
       strike = await this.#strike(round, vm, random);
       if (strike.outcome === 'hangs') problems.push(`${round.moment} did not end within ${HANG_MS / 1_000} s`);
       if (!this.#subject.alive) await this.#subject.start();
@@ -106,7 +121,7 @@ export class Storm {
     return coin && (moment === 'start' || moment === 'stop') ? FAST : KEEPER;
   }
 
-  async #arrange(moment: Moment, vm: string): Promise<void> {
+  async #arrange({ moment, victim }: Round, vm: string): Promise<void> {
     const runs = (await this.#subject.vms()).some(({ name }) => name === vm);
     if (moment === 'start') {
       if (runs && vm === KEEPER) await this.#writeToken();
@@ -115,6 +130,9 @@ export class Storm {
     }
     if (!runs) await this.#start(vm);
     if (vm === KEEPER) await this.#writeToken();
+    // Then no process of the VM can be killed; the others export one that runs.
+    this.#isStill = moment === 'export' && victim === 'runtime';
+    if (this.#isStill) await this.#subject.command('stop', [vm]);
   }
 
   async #start(vm: string): Promise<void> {
@@ -132,20 +150,22 @@ export class Storm {
   // The fault
 
   async #strike({ victim, moment }: Round, vm: string, random: (below: number) => number): Promise<Strike> {
-    const afterMs = random(Math.ceil(this.#usualMs[moment] * 1.1));
+    const afterMs = random(Math.ceil(this.#usualMs[moment]));
     const begun = performance.now();
     let over = false;
+    let tookMs = 0;
     const action = this.#act(moment, vm).then(
       () => 'done',
       (e: unknown) => codeOf(e) || String(e),
     );
     void action.then(() => {
       over = true;
+      tookMs = performance.now() - begun;
     });
     await sleep(afterMs);
     const missed = !(await this.#kill(victim, vm, random, () => over));
     const outcome = await Promise.race([action, sleep(HANG_MS, 'hangs', { ref: false })]);
-    if (missed && outcome === 'done') this.#usualMs[moment] = performance.now() - begun;
+    if (missed && outcome === 'done') this.#usualMs[moment] = tookMs;
     return { afterMs, missed, outcome };
   }
 
@@ -174,8 +194,9 @@ export class Storm {
       const late = over();
       const pids = await this.#pidsOf(victim === 'device' ? `t-${vm}/` : `vm/t-${vm}/`);
       const pid = pids[random(Math.max(1, pids.length))];
-      if (victim === 'guest' && pid !== undefined && (await this.#panic(vm))) return true;
-      if (victim !== 'guest' && pid !== undefined) {
+      const script = FROM_INSIDE[victim];
+      if (script !== undefined && pid !== undefined && (await this.#runInside(vm, script))) return !late;
+      if (script === undefined && pid !== undefined) {
         process.kill(pid, 'SIGKILL');
         return !late;
       }
@@ -189,12 +210,11 @@ export class Storm {
     return processes.flatMap(({ key, pid }) => (key.startsWith(prefix) && pid !== undefined ? [pid] : []));
   }
 
-  /** Maitred is the first process, which nobody can kill from inside: its kernel does what would follow. */
-  async #panic(vm: string): Promise<boolean> {
+  /** False: the guest cannot be reached. */
+  async #runInside(vm: string, command: string): Promise<boolean> {
     try {
       const info = (await this.#subject.command('vm inspect', [`t-${vm}`])) as { readonly directory: string };
       const socketPath = join(info.directory, 'vsock.sock.g9001');
-      const command = 'echo c > /proc/sysrq-trigger';
       using session = await openVsh({ socketPath, user: 'root', command, connectMs: 2_000 });
       await Promise.race([session.exit.catch(() => {}), sleep(5_000)]);
       return true;
@@ -235,6 +255,7 @@ export class Storm {
     const problems: string[] = [];
     const disks = await this.#subject.disks();
     const copy = disks.find(({ vm }) => vm === COPY);
+    const keeper = disks.find(({ vm }) => vm === KEEPER);
     if (copy !== undefined) {
       const again = join(this.#subject.folder, 'again.zst');
       await this.#subject.command('disk export', [COPY, again]);
@@ -247,7 +268,7 @@ export class Storm {
       const said = existsSync(digest) ? readFileSync(digest, 'utf8').trim().toLowerCase() : undefined;
       if (said !== undefined && said !== (await hashOf(this.#export)))
         problems.push('the export is not what its digest says');
-      if (!isWhole(this.#export)) problems.push('the export is there, and has no end');
+      if (keeper !== undefined) problems.push(...(await this.#lookAtExport(keeper)));
     }
     for (const path of [this.#export, `${this.#export}.sha256`]) rmSync(path, { force: true });
     const jobs = (await this.#subject.command('disk status')) as readonly {
@@ -255,11 +276,19 @@ export class Storm {
       readonly kind: string;
     }[];
     for (const { kind } of jobs.filter(({ state }) => state === 'running')) problems.push(`a job (${kind}) still runs`);
-    const keeper = disks.find(({ vm }) => vm === KEEPER);
     if (keeper === undefined) problems.push('the disk has gone');
     else if (keeper.bytes !== SMALL && keeper.bytes !== LARGE) problems.push(`the disk has ${keeper.bytes} bytes`);
     else if (statSync(keeper.path).size !== keeper.bytes) problems.push('the image has another size than the disk');
     return problems;
+  }
+
+  /** An export that is there is all of the disk. */
+  async #lookAtExport({ path, bytes }: DiskRow): Promise<readonly string[]> {
+    const content = await contentOf(this.#export);
+    if (typeof content === 'string') return [`the export cannot be read: ${content}`];
+    if (content.bytes !== bytes) return [`the export has ${content.bytes} bytes of ${bytes}`];
+    if (this.#isStill && content.hash !== (await hashOf(path))) return ['the export is not what is on the disk'];
+    return [];
   }
 
   async #lookAtData(vms: readonly string[]): Promise<readonly string[]> {
@@ -296,8 +325,19 @@ async function hashOf(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** The table by which frames are found is last, and ends with its own number: the seekable format of zstd. */
-function isWhole(path: string): boolean {
-  const bytes = readFileSync(path);
-  return bytes.length >= 4 && bytes.readUInt32LE(bytes.length - 4) === 0x8f92_eab1;
+/** Of all frames; read by zstd itself. A text: why it cannot be. */
+async function contentOf(path: string): Promise<{ readonly hash: string; readonly bytes: number } | string> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  try {
+    await pipeline(createReadStream(path), createZstdDecompress(), async (chunks: AsyncIterable<Buffer>) => {
+      for await (const chunk of chunks) {
+        hash.update(chunk);
+        bytes += chunk.length;
+      }
+    });
+  } catch (e) {
+    return e instanceof Error ? e.message : String(e);
+  }
+  return { hash: hash.digest('hex'), bytes };
 }

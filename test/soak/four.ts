@@ -6,8 +6,8 @@ import { Subject } from './subject.ts';
 const NAMES = ['one', 'two', 'three', 'four'] as const;
 
 /** True: all is well. */
-export async function four(): Promise<boolean> {
-  await using subject = new Subject();
+export async function four(settings: readonly string[]): Promise<boolean> {
+  await using subject = new Subject(settings);
   await subject.start();
   const begun = performance.now();
   await Promise.all(NAMES.map((name) => subject.command('start', [name], { profile: 'fast', timeout: 300 })));

@@ -1,4 +1,4 @@
-// npm run soak -- faults|cycles|four [--count N] [--seed S] [--minutes M] [--victim V]… [--moment M]…
+// npm run soak -- faults|cycles|four [--count N] [--seed S] [--minutes M] [--victim V]… [--moment M]… [--set KEY=VALUE]…
 // What takes too long to be part of npm test: faults by the hundred, cycles, many VMs.
 
 import { parseArgs } from 'node:util';
@@ -15,6 +15,7 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string' },
     minutes: { type: 'string', default: '1440' },
     victim: { type: 'string', multiple: true, default: [...VICTIMS] },
+    set: { type: 'string', multiple: true, default: [] },
     moment: { type: 'string', multiple: true, default: [...MOMENTS] },
   },
 });
@@ -31,10 +32,11 @@ const PROGRAMS: Readonly<Record<string, () => Promise<boolean>>> = {
       minutes: number('minutes', values.minutes),
       victims: values.victim,
       moments: values.moment,
+      settings: values.set,
     });
   },
-  cycles: () => cycles(number('count', values.count ?? '100')),
-  four,
+  cycles: () => cycles(number('count', values.count ?? '100'), values.set),
+  four: () => four(values.set),
 };
 
 const missing = lacking();

@@ -26,10 +26,16 @@ export interface DiskRow {
 
 export class Subject implements AsyncDisposable {
   readonly #home: Home = new Home();
+  readonly #settings: readonly string[];
   #running: Running | undefined;
   #client: RuntimeClient | undefined;
   /** What it said on standard error, of all its lives. */
   log = '';
+
+  /** @param settings for `--set`, such as settings.crostini.config.network=tap */
+  constructor(settings: readonly string[] = []) {
+    this.#settings = settings;
+  }
 
   get folder(): string {
     return this.#home.folder;
@@ -62,7 +68,9 @@ export class Subject implements AsyncDisposable {
 
   async start(): Promise<void> {
     // Downloads and images are the user's own.
-    this.#running = this.#home.start(['--plugins', PLUGINS], { RUNTIME_CACHE: dirname(imageCache()) });
+    this.#running = this.#home.start(['--plugins', PLUGINS, ...this.#settings.flatMap((one) => ['--set', one])], {
+      RUNTIME_CACHE: dirname(imageCache()),
+    });
     await this.#running.says('ready in');
     this.#client = await connect({ env: this.#home.env });
   }
