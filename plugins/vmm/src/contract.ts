@@ -119,8 +119,6 @@ export interface MachineState {
   readonly path: string;
   /** What `save` answered. */
   readonly program: string;
-  /** Devices that are not in the state, by id: plugged in when it is loaded, in this order, before the guest runs. */
-  readonly plugged: readonly string[];
 }
 
 export interface ConsoleChunk {
@@ -185,8 +183,8 @@ export interface Machine {
   /** Resolves when it has ended. */
   exited(vm: string): Promise<MachineExit>;
   running(vm: string): Promise<boolean>;
-  /** Hot-plug. @throws VMM_ERR_HOTPLUG */
-  attach(vm: string, device: MachineDevice): Promise<void>;
+  /** Hot-plug, also before the guest runs. @throws VMM_ERR_HOTPLUG */
+  attach(vm: string, device: MachineDevice | NativeDevice): Promise<void>;
   /** Waits until the guest has let go of it. @throws VMM_ERR_HOTPLUG */
   detach(vm: string, id: string): Promise<void>;
   /** The back end of a device has come back, and this kind of machine may have to help. */

@@ -23,34 +23,20 @@ export interface AssembleOptions {
   readonly signal: AbortSignal;
 }
 
-/** Starts the device processes, all at once. The answer is what the machine is to be. */
-export async function assemble(
-  vm: Vm,
-  plan: VmPlan,
-  parts: {
-    readonly holdings: VmHoldings;
-    readonly boot: BootFiles;
-    readonly accelerator: Accelerator;
-    readonly cwd: string;
-  },
-  options: AssembleOptions,
-): Promise<MachineSpec> {
-  const { holdings, boot } = parts;
+export interface VmParts {
+  readonly holdings: VmHoldings;
+  readonly boot: BootFiles;
+  readonly accelerator: Accelerator;
+  readonly cwd: string;
+}
+
+/** A machine that is yet to get its devices. */
+export function makePlace(vm: Vm, plan: VmPlan, parts: VmParts, options: AssembleOptions): MachineSpec {
+  const { boot } = parts;
   const directory = makeVmFolder(options.vmsFolder, plan.name);
   vm.cleanup.defer(() => removeVmFolder(options.vmsFolder, plan.name));
   const logDirectory = options.logFolder === '' ? directory : options.logFolder;
   mkdirSync(logDirectory, { recursive: true, mode: 0o700 });
-  const place = { name: plan.name, directory, cwd: parts.cwd };
-  const settled = await Promise.allSettled(
-    plan.devices.map(async (device) => {
-      const running = await options.devices.start(place, deviceSpec(device, holdings), options.signal);
-      keepDevice(vm, running, holdings);
-      return machineDevice(device, running, holdings);
-    }),
-  );
-  const failed = settled.find((result) => result.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
-  const devices = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   return {
     name: plan.name,
     directory,
@@ -62,13 +48,38 @@ export async function assemble(
     kernel: boot.kernel,
     ...(boot.initrd === undefined ? {} : { initrd: boot.initrd }),
     params: boot.params,
+    devices: [],
+    natives: [],
+    serials: plan.serials,
+  };
+}
+
+/** Starts the device processes, all at once. The answer is what the machine is to have. */
+export async function startParts(
+  vm: Vm,
+  plan: Pick<VmPlan, 'devices' | 'natives'>,
+  { directory }: MachineSpec,
+  { holdings, cwd }: VmParts,
+  options: AssembleOptions,
+): Promise<Pick<MachineSpec, 'devices' | 'natives'>> {
+  const place = { name: vm.name, directory, cwd };
+  const settled = await Promise.allSettled(
+    plan.devices.map(async (device) => {
+      const running = await options.devices.start(place, deviceSpec(device, holdings), options.signal);
+      keepDevice(vm, running, holdings);
+      return machineDevice(device, running, holdings);
+    }),
+  );
+  const failed = settled.find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  const devices = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  return {
     devices,
     natives: plan.natives.map((native): NativeDevice => {
       const { id, kind, guest } = native;
       const slot = slotOf(holdings, id);
       return { id, kind, slot, ...macOf(holdings, id), ...(guest === undefined ? {} : { guest }) };
     }),
-    serials: plan.serials,
   };
 }
 

@@ -48,6 +48,16 @@ export function pluggedAfter(slots: VmSnapshot['slots'], plan: VmPlan): readonly
     .toSorted((a, b) => Number(isLast.has(a)) - Number(isLast.has(b)));
 }
 
+/** Of what a VM has: what is in the snapshot, or what is not. */
+export function partsOf(
+  { devices, natives }: VmPlan,
+  { slots }: VmSnapshot,
+  isInside: boolean,
+): Pick<VmPlan, 'devices' | 'natives'> {
+  const wanted = ({ id }: { readonly id: string }): boolean => (slots[id] !== undefined) === isInside;
+  return { devices: devices.filter(wanted), natives: natives.filter(wanted) };
+}
+
 function idsOf({ devices, natives }: VmPlan): readonly string[] {
   return [...devices, ...natives].map(({ id }) => id);
 }

@@ -10,6 +10,7 @@ import {
   beforeStart,
   type ConsoleChunk,
   type MachineExit,
+  type MachineSpec,
   type StartOptions,
   type VmDescription,
   type VmDetail,
@@ -23,13 +24,13 @@ import type { DeviceManager } from '../device-manager.ts';
 import { errors } from '../errors.ts';
 import type { QemuMachine } from '../machine/qemu/qemu-machine.ts';
 import { consoleLog } from '../machine/qemu/qemu-vm.ts';
-import { adoptDevices, assemble, type BootFiles } from './assemble.ts';
+import { type AssembleOptions, adoptDevices, type BootFiles, makePlace, startParts, type VmParts } from './assemble.ts';
 import { leaseFor } from './leases.ts';
 import { stopOrphans } from './orphans.ts';
 import { removeOtherFolders, removeVmFolder } from './places.ts';
 import { type VmRecord, VmRecords } from './records.ts';
 import { reloadDevicesOf } from './reload-devices.ts';
-import { checkSnapshot, pluggedAfter, shapeOf, slotsAfter } from './snapshots.ts';
+import { checkSnapshot, partsOf, pluggedAfter, shapeOf, slotsAfter } from './snapshots.ts';
 import { Vm } from './vm.ts';
 import { type PluggedRequest, VmDevices } from './vm-devices.ts';
 
@@ -300,7 +301,7 @@ export class VmManager implements Vms {
     description: VmDescription & { readonly name: string },
     { cwd, restore }: { readonly cwd: string; readonly restore: VmSnapshot | undefined },
   ): Promise<void> {
-    const { context, machine, devices, vmsFolder, logFolder } = this.#options;
+    const { context, machine } = this.#options;
     const { name } = vm;
     const plan = await this.#knownOnly(planVm(description, { cwd, netBackend: this.#options.netBackend() }));
     const leases = leaseFor(context.resources, plan, undefined, restore && slotsAfter(restore, plan));
@@ -312,16 +313,10 @@ export class VmManager implements Vms {
       this.#options.accelerator(plan.accel),
     ]);
     if (restore !== undefined) checkSnapshot(restore, plan, shapeOf(plan, boot, accelerator));
-    const signal = context.signal;
     const parts = { holdings, boot, accelerator, cwd };
-    const spec = await assemble(vm, plan, parts, { devices, vmsFolder, logFolder, signal });
+    const spec = await (restore === undefined ? this.#build(vm, plan, parts) : this.#goOn(vm, plan, parts, restore));
     vm.spec = spec;
     vm.consoleLog = consoleLog(spec);
-    const from = restore && { ...restore, plugged: pluggedAfter(restore.slots, plan) };
-    await machine.create(spec, from);
-    vm.cleanup.defer(async () => {
-      if (await machine.alive(name)) await machine.stop(name, { force: true });
-    });
     for (const { running } of vm.devices.values()) running.machineStarted();
     vm.record = { version: 1, name, plan, cwd, holdings, spec, startedAt: vm.startedAt };
     await this.#records.write(vm.record);
@@ -331,6 +326,51 @@ export class VmManager implements Vms {
     vm.move('running');
     this.#watch(vm);
     context.events.emit('vm:started', { vm: name, cid: holdings.cid });
+  }
+
+  async #build(vm: Vm, plan: VmPlan, parts: VmParts): Promise<MachineSpec> {
+    const place = makePlace(vm, plan, parts, this.#assembly());
+    const spec = { ...place, ...(await startParts(vm, plan, place, parts, this.#assembly())) };
+    await this.#options.machine.create(spec);
+    this.#deferStop(vm);
+    return spec;
+  }
+
+  /** What is not in the snapshot is started while that is loaded, and plugged in before the guest runs. */
+  async #goOn(vm: Vm, plan: VmPlan, parts: VmParts, restore: VmSnapshot): Promise<MachineSpec> {
+    const { machine } = this.#options;
+    const place = makePlace(vm, plan, parts, this.#assembly());
+    const start = (isInside: boolean) =>
+      startParts(vm, partsOf(plan, restore, isInside), place, parts, this.#assembly());
+    const load = async (): Promise<MachineSpec> => {
+      const spec = { ...place, ...(await start(true)) };
+      await machine.create(spec, restore);
+      return spec;
+    };
+    const [loaded, others] = await Promise.allSettled([load(), start(false)]);
+    if (loaded.status === 'rejected') throw loaded.reason;
+    this.#deferStop(vm);
+    if (others.status === 'rejected') throw others.reason;
+    const spec = loaded.value;
+    const { devices, natives } = others.value;
+    for (const id of pluggedAfter(restore.slots, plan)) {
+      const device = [...devices, ...natives].find((one) => one.id === id);
+      if (device !== undefined) await machine.attach(vm.name, device);
+    }
+    return { ...spec, devices: [...spec.devices, ...devices], natives: [...spec.natives, ...natives] };
+  }
+
+  #assembly(): AssembleOptions {
+    const { context, devices, vmsFolder, logFolder } = this.#options;
+    return { devices, vmsFolder, logFolder, signal: context.signal };
+  }
+
+  /** Before its devices are. */
+  #deferStop({ name, cleanup }: Vm): void {
+    const { machine } = this.#options;
+    cleanup.defer(async () => {
+      if (await machine.alive(name)) await machine.stop(name, { force: true });
+    });
   }
 
   async #adopt(record: VmRecord): Promise<void> {
@@ -354,9 +394,7 @@ export class VmManager implements Vms {
         return;
       }
       this.#vms.set(name, vm);
-      vm.cleanup.defer(async () => {
-        if (await machine.alive(name)) await machine.stop(name, { force: true });
-      });
+      this.#deferStop(vm);
       vm.cleanup.use(leaseFor(context.resources, plan, holdings));
       await adoptDevices(vm, plan, { holdings, directory: spec.directory, cwd }, { devices, signal: context.signal });
       vm.move((await machine.running(name)) ? 'running' : 'paused');

@@ -21,12 +21,8 @@ export interface QemuParts {
   readonly sockets: { readonly qmp: number; readonly console: number };
   /** Of the serial ports, open for appending, in their order. */
   readonly serials: readonly number[];
-  /** Its state is to come over QMP; these devices are not in it, and are left out. */
-  readonly incoming?: {
-    readonly plugged: readonly string[];
-    /** Its memory, a file that can be shared. */
-    readonly memory: number;
-  };
+  /** Its state is to come over QMP, and this is its memory, a file that can be shared. */
+  readonly incoming?: { readonly memory: number };
 }
 
 export interface QemuCommand {
@@ -107,15 +103,14 @@ export function qemuCommand(spec: MachineSpec, parts: QemuParts): QemuCommand {
     argv.push('-serial', `chardev:${id}`);
     at += 1;
   }
-  const isHere = ({ id }: { readonly id: string }): boolean => parts.incoming?.plugged.includes(id) !== true;
-  for (const device of spec.devices.filter(isHere)) {
+  for (const device of spec.devices) {
     // It waits for the first connection, which is there already: QEMU 7.2 sets up rng, vsock and fs at once.
     const chardev = bindsItself(device.type)
       ? `socket,id=${chardevOf(device.id)},path=${escapeValue(device.socketPath)},server=on,wait=on`
       : socket(chardevOf(device.id), device.socketFd, 'on');
     argv.push('-chardev', chardev, ...deviceArguments(vhostDevice(device, accelerator)));
   }
-  for (const native of spec.natives.filter(isHere)) argv.push(...deviceArguments(nativeDevice(native)));
+  for (const native of spec.natives) argv.push(...deviceArguments(nativeDevice(native)));
   return { argv, fds };
 }
 

@@ -12,6 +12,7 @@ import type {
   MachineExit,
   MachineSpec,
   MachineState,
+  NativeDevice,
 } from '../../contract.ts';
 import { errors } from '../../errors.ts';
 import { openSavedMemory, type SavedMemory } from '../saved-memory.ts';
@@ -61,11 +62,11 @@ export class QemuMachine implements Machine {
         sockets,
         serials,
         ...(firmware === undefined ? {} : { firmware }),
-        ...(from === undefined || memory === undefined ? {} : { incoming: { ...from, memory: memory.fd } }),
+        ...(from === undefined || memory === undefined ? {} : { incoming: { memory: memory.fd } }),
       });
       child = await this.#options.processes.spawn({ ...this.#request(vm), argv, fds });
       await Promise.all([vm.connect(child, { greetMs: GREET_MS }), memory?.fill()]);
-      if (from !== undefined) await this.#goOn(vm, from);
+      if (from !== undefined) await vm.load(from.path);
     } catch (cause) {
       await vm.discard();
       await child?.stop().catch(() => {});
@@ -79,17 +80,6 @@ export class QemuMachine implements Machine {
       for (const fd of serials) closeSync(fd);
     }
     this.#keep(vm);
-  }
-
-  async #goOn(vm: QemuVm, { path, plugged }: MachineState): Promise<void> {
-    await vm.load(path);
-    const { devices, natives } = vm.spec;
-    for (const id of plugged) {
-      const device = devices.find((one) => one.id === id);
-      const native = natives.find((one) => one.id === id);
-      if (device !== undefined) await vm.attach(device);
-      if (native !== undefined) await vm.attachNative(native);
-    }
   }
 
   async save(name: string, path: string): Promise<string> {
@@ -147,8 +137,9 @@ export class QemuMachine implements Machine {
     return this.#vm(vm).running();
   }
 
-  async attach(vm: string, device: MachineDevice): Promise<void> {
-    await this.#vm(vm).attach(device);
+  async attach(vm: string, device: MachineDevice | NativeDevice): Promise<void> {
+    if ('kind' in device) await this.#vm(vm).attachNative(device);
+    else await this.#vm(vm).attach(device);
   }
 
   async detach(vm: string, id: string): Promise<void> {

@@ -47,6 +47,7 @@ export class QemuVm {
   readonly #stop: StopTimes;
   readonly #witness: ExitWitness = new ExitWitness();
   readonly #devices: Map<string, MachineDevice>;
+  readonly #natives: NativeDevice[];
   readonly #listeners: Set<(event: QmpEvent) => void> = new Set();
   readonly #exit: PromiseWithResolvers<MachineExit> = Promise.withResolvers<MachineExit>();
   #process: ManagedProcess | undefined;
@@ -58,6 +59,7 @@ export class QemuVm {
     this.spec = spec;
     this.#stop = stop;
     this.#devices = new Map(spec.devices.map((device) => [device.id, device]));
+    this.#natives = [...spec.natives];
   }
 
   /** Asked of QEMU before it gets a signal. */
@@ -148,6 +150,7 @@ export class QemuVm {
     try {
       if (kind === 'user-net') await this.#client.execute('netdev_add', { type: 'user', ...userNetdev(id, guest) });
       await this.#client.execute('device_add', nativeDevice(native).device);
+      this.#natives.push(native);
     } catch (e) {
       throw this.#hotplug(id, 'plugged in', e);
     }
@@ -192,8 +195,8 @@ export class QemuVm {
   }
 
   async balloon(request: BalloonRequest): Promise<BalloonState> {
-    const { name: vm, natives } = this.spec;
-    const id = natives.find(({ kind }) => kind === 'balloon')?.id;
+    const { name: vm } = this.spec;
+    const id = this.#natives.find(({ kind }) => kind === 'balloon')?.id;
     return askBalloon(this.#client, { vm, id }, request);
   }
 
