@@ -145,6 +145,9 @@ describe('looking without running', () => {
     const reports = JSON.parse(stdout) as { name: string; plugin: string; status: string }[];
     expect(reports).toContainEqual(expect.objectContaining({ name: 'gauge', plugin: 'gauge', status: 'fail' }));
     expect(reports.map(({ name }) => name)).toContain('node');
+    // Those that are named and run are asked, not started a second time: by this name they could not be found.
+    const named = await home.run(['--plugins', 'gauge', 'doctor']);
+    expect(named.stdout).toMatch(/^gauge\nfail {2}gauge .* it is broken\n.*→ Mend it\.$/m);
   });
 
   test('an event leads back to what caused it', async () => {

@@ -22,6 +22,7 @@ import { crostiniConfig } from './config.ts';
 import { concierge } from './contract.ts';
 import { containers } from './contract-containers.ts';
 import { disks } from './contract-disks.ts';
+import { checkBus } from './dbus/bus-check.ts';
 import { type DbusService, startDbus } from './dbus/index.ts';
 import { createDisks } from './disks/index.ts';
 import { checksImages } from './image/checking.ts';
@@ -128,7 +129,8 @@ export default definePlugin({
     addChecks(ctx.checks, config, {
       sockets: folder,
       verity,
-      dbus: () => dbus?.check() ?? { status: 'ok', found: 'only a runtime that stays is on the bus' },
+      dbus: () => dbus?.check() ?? checkBus(config.dbus),
+      disks: diskFolder,
     });
     const desk = await ctx.keepers.keep('object', 'desk', newDesk);
     addCommands(ctx.commands, {

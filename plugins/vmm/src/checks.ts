@@ -51,8 +51,12 @@ async function checkKvm(qemu: string, probe: KvmProbe): Promise<CheckResult> {
   return { status: 'warn', found: why, remedy };
 }
 
-function checkPasst(): CheckResult {
-  if (findProgram('passt') !== undefined) return { status: 'ok', found: 'passt' };
+async function checkPasst(): Promise<CheckResult> {
+  const program = findProgram('passt');
+  if (program !== undefined) {
+    const { stdout } = await run(program, ['--version']).catch(() => ({ stdout: '' }));
+    return { status: 'ok', found: stdout.split('\n')[0]?.slice(0, 80) || 'passt' };
+  }
   return {
     status: 'warn',
     found: "no passt: guests use QEMU's own user-mode network",

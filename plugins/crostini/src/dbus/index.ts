@@ -17,6 +17,7 @@ import {
 import type { Concierge } from '../contract.ts';
 import type { Disks } from '../contract-disks.ts';
 import { conciergeWire } from '../wire/index.ts';
+import { NO_SESSION_BUS } from './bus-check.ts';
 import { diskMethods } from './disk-methods.ts';
 import { INTERFACE, METHODS, type MethodName, type MethodRow, OBJECT_PATH, SERVICE, SIGNALS } from './methods.ts';
 import { type EmitSignal, forwardSignals } from './signals.ts';
@@ -99,7 +100,7 @@ class DbusServer implements DbusService {
     if (mode === 'off') return;
     const bus: BusName = mode === 'auto' ? 'session' : mode;
     if (mode === 'auto' && busAddress('session') === undefined) {
-      this.#status = { state: 'off', why: 'this session has no bus' };
+      this.#status = { state: 'off', why: NO_SESSION_BUS };
       return;
     }
     const first = Promise.withResolvers<void>();

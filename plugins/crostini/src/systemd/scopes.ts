@@ -41,7 +41,7 @@ export interface Scopes extends AsyncDisposable {
 
 /** Never fails: a VM runs as well where it is. */
 export function openScopes(deps: ScopeDependencies): Scopes {
-  const bus = busOf(deps.mode);
+  const bus = scopesBus(deps.mode);
   return bus === undefined
     ? { settled: async () => {}, [Symbol.asyncDispose]: async () => {} }
     : new SystemdScopes(bus, deps);
@@ -52,12 +52,24 @@ function vmOfProcess(key: string): string | undefined {
   return /^vm\/([^/]+)\/qemu$/.exec(key)?.[1] ?? /^([^/]+)\/[^/]+(\/[^/]+)?$/.exec(key)?.[1];
 }
 
-function busOf(mode: ScopeDependencies['mode']): BusName | undefined {
+/** Which systemd is asked; `undefined`: none. */
+export function scopesBus(mode: ScopeDependencies['mode']): BusName | undefined {
   if (mode === 'off') return undefined;
   if (mode !== 'auto') return mode;
   // sd_booted(3)
   if (!existsSync('/run/systemd/system')) return undefined;
   return process.getuid?.() === 0 ? 'system' : 'session';
+}
+
+/** Why no systemd answers on a bus; `undefined`: one does. */
+export async function lackOfSystemd(name: BusName): Promise<string | undefined> {
+  try {
+    await using bus = await connectBus({ bus: name, timeoutMs: 3_000 });
+    await bus.credentialsOf(SYSTEMD);
+    return undefined;
+  } catch (e) {
+    return e instanceof Error ? e.message : String(e);
+  }
 }
 
 class SystemdScopes implements Scopes {

@@ -1,8 +1,10 @@
 // What `runtime doctor` looks at on this machine, before any plugin.
 
+import { execFile } from 'node:child_process';
 import { accessSync, constants, existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import type { Check, CheckResult } from '@runtime/core';
 import { controlSocketPath } from '@runtime/core/control';
 import { loadConfig } from '../config/layers.ts';
@@ -12,6 +14,9 @@ import { cacheFolder, configFolder, dataFolder, type Environment, stateFolder } 
 const MIN_NODE = [24, 12] as const;
 const MIN_INOTIFY_WATCHES = 8_192;
 const CONNECT_MS = 1_000;
+const TRY_MS = 5_000;
+
+const run = promisify(execFile);
 
 const ok = (found: string): CheckResult => ({ status: 'ok', found });
 const warn = (found: string, remedy: string): CheckResult => ({ status: 'warn', found, remedy });
@@ -36,7 +41,7 @@ export function machineChecks(facts: MachineFacts): readonly (readonly [name: st
     ['sockets', () => checkSockets(env)],
     ['util-linux', () => checkPrograms(env, ['setpriv', 'prlimit'])],
     ['cgroups', () => checkCgroups(root)],
-    ['user namespaces', () => checkUserNamespaces(root)],
+    ['user namespaces', () => tryUserNamespace(checkUserNamespaces(root))],
     ['inotify', () => checkInotify(root)],
     ['kvm', () => checkKvm(root)],
   ];
@@ -165,6 +170,22 @@ export function checkUserNamespaces(root: string): CheckResult {
     );
   }
   return ok(`${max} allowed`);
+}
+
+/** Settings are many (seccomp and LSMs have some, too), so one is made where they allow it: unshare(1). */
+async function tryUserNamespace(settings: CheckResult): Promise<CheckResult> {
+  if (settings.status === 'fail') return settings;
+  try {
+    await run('unshare', ['--user', '--map-root-user', 'true'], { timeout: TRY_MS });
+    return settings;
+  } catch (e) {
+    const { stderr = '', message } = e as Error & { stderr?: string };
+    const why = stderr.trim().split('\n')[0] || message;
+    return fail(
+      `one cannot be made: ${why}`,
+      settings.remedy ?? 'Inside a container, start that with user namespaces allowed (its seccomp profile).',
+    );
+  }
 }
 
 /** inotify(7) */
