@@ -7,6 +7,7 @@ import { isLeaf, type Node, type Test } from './graph.ts';
 const REACH = 255;
 
 export function assemble(root: Node): readonly Instruction[] {
+  if (isLeaf(root)) return [{ code: RET, jt: 0, jf: 0, k: root.value }];
   const { order, loads } = plan(root);
   /** The last instruction first. */
   const out: Instruction[] = [];

@@ -13,7 +13,7 @@ export interface Segment {
 }
 
 /** Up to so many are looked for one by one: a split costs an instruction, which no more than halves what is left. */
-const ONE_BY_ONE = 6;
+const ONE_BY_ONE = 8;
 /** What a split that an equality could have spared costs, as a share of the weight that lies to one side. */
 const PENALTY = 0.2;
 
