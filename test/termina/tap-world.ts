@@ -6,12 +6,16 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CLAIMS_FOLDER } from '../../plugins/crostini/src/network/claims.ts';
 import { makeWorld, WORLD } from '../../plugins/crostini/src/network/test-programs/world.ts';
 import { openVsh } from '../../plugins/crostini/src/vsh/client.ts';
 import { processesWith, Subject } from '../soak/subject.ts';
 
 const LISTENER = 8080;
+/** While its network is made, and while its guest boots. */
+const KILLED_AFTER_MS = [150, 1_000];
+const STOP_KILLED_AFTER_MS = 300;
 const FETCH = (host: string, port: number): string =>
   `timeout 5 bash -c 'exec 3<>/dev/tcp/${host}/${port} && printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3 && tail -n 1 <&3' 2>&1 || true`;
 
@@ -77,6 +81,29 @@ try {
   report.allKilled = { ...state(), taps: 0 };
   await subject.start();
   report.swept = [await subject.vms(), state()];
+
+  // The runtime is killed in the middle of a start, and of a stop.
+  const left: unknown[] = [];
+  for (const ms of KILLED_AFTER_MS) {
+    const starting = subject.command('start', ['one'], { profile: 'fast' }).catch(() => {});
+    await sleep(ms);
+    await subject.kill();
+    await starting;
+    await subject.start();
+    const all = await subject.vms();
+    // It may just have been ready.
+    if (all.length > 0) await subject.command('stop', ['one']);
+    left.push(state());
+  }
+  await subject.command('start', ['one'], { profile: 'fast' });
+  const stopping = subject.command('stop', ['one']).catch(() => {});
+  await sleep(STOP_KILLED_AFTER_MS);
+  await subject.kill();
+  await stopping;
+  await subject.start();
+  await subject.command('stop', ['one']);
+  left.push(state());
+  report.killed = left;
   await subject.stop();
 } catch (e) {
   report.failure = String(e);

@@ -67,6 +67,10 @@ describe.skipIf(why !== undefined)('VMs with a tap', () => {
     expect(report.stopped).toEqual(NOTHING);
   });
 
+  test('of a runtime that was killed in a start or a stop leave nothing under the next one', () => {
+    expect(report.killed).toEqual([NOTHING, NOTHING, NOTHING]);
+  });
+
   test('that ended while there was no runtime leave nothing under the next one', () => {
     expect(report.allKilled).toMatchObject({ tables: 1, servers: 1, claims: true });
     expect(report.swept).toEqual([[], NOTHING]);
