@@ -134,7 +134,16 @@ export default definePlugin({
     });
     const desk = await ctx.keepers.keep('object', 'desk', newDesk);
     addCommands(ctx.commands, {
-      ...{ manager, desk, logs, disks: store, vms: ctx.services.vms, verity, lastsOnlyHere: !persistent },
+      ...{
+        manager,
+        desk,
+        logs,
+        disks: store,
+        containers: cicerone,
+        vms: ctx.services.vms,
+        verity,
+        lastsOnlyHere: !persistent,
+      },
     });
     await manager.adoptAll(ctx.previous?.state.vms);
     serve(desk, manager);

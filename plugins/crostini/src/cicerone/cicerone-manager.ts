@@ -111,15 +111,15 @@ export class CiceroneManager implements Containers {
     const seat = this.#seat(vm, owner);
     const { call } = await this.#tremplin(seat, signal, onStage);
     onStage?.('starting LXD');
-    const { status, failure_reason: why } = await call.StartLxd({}, { deadlineMs: DEADLINE_MS, ...signalOf(signal) });
-    if (status === 'FAILED') throw errors.CROSTINI_ERR_LXD({ details: { vm, why } });
-    if (status === 'ALREADY_RUNNING') return;
     const running = Promise.withResolvers<void>();
+    running.promise.catch(() => {});
     using _ = seat.followLxd(({ status: now, reason }) => {
       if (now === 'running') running.resolve();
       if (now === 'failed') running.reject(errors.CROSTINI_ERR_LXD({ details: { vm, why: reason } }));
     });
-    if (seat.lxd.status === 'running') return;
+    const { status, failure_reason: why } = await call.StartLxd({}, { deadlineMs: DEADLINE_MS, ...signalOf(signal) });
+    if (status === 'FAILED') throw errors.CROSTINI_ERR_LXD({ details: { vm, why } });
+    if (status === 'ALREADY_RUNNING' || seat.lxd.status === 'running') return;
     await this.#within(seat, running.promise, LXD_MS, 'LXD', signal);
   }
 
@@ -144,6 +144,18 @@ export class CiceroneManager implements Containers {
       if (status !== 'CREATING') throw this.#failure(seat, container, 'created', why);
       return undefined;
     });
+  }
+
+  /** Running or not. */
+  async containerExists({ vm, owner, container }: ContainerName): Promise<boolean> {
+    const seat = this.#seat(vm, owner);
+    const { call } = await this.#tremplin(seat);
+    const { status, failure_reason: why } = await call.GetContainerInfo(
+      { container_name: container },
+      { deadlineMs: DEADLINE_MS },
+    );
+    if (status === 'FAILED') throw this.#failure(seat, container, 'found', why);
+    return status !== 'NOT_FOUND';
   }
 
   async setUpContainerUser({ vm, owner, container }: ContainerName, user: string): Promise<string> {
@@ -231,7 +243,7 @@ export class CiceroneManager implements Containers {
     const port = this.#freeShellPort(seat);
     const path = seat.socketPath(port);
     const caller = Promise.withResolvers<Socket>();
-    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, caller.resolve);
+    const server = createServer({ allowHalfOpen: true }, caller.resolve);
     server.on('error', caller.reject);
     seat.ports.set(port, path);
     try {

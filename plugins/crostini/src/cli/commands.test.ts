@@ -2,10 +2,12 @@ import type { Vms } from '@runtime/plugin-vmm/contract';
 import { definePlugin } from '@runtime/sdk';
 import { createTestRuntime, type RunCommandOptions } from '@runtime/sdk/testing';
 import { expect, test } from 'vitest';
+import type { CiceroneManager } from '../cicerone/cicerone-manager.ts';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
 import { newDesk, serve } from '../concierge/desk.ts';
 import type { LogKeeper } from '../concierge/log-keeper.ts';
 import type { TerminaVm } from '../contract.ts';
+import type { ContainerName } from '../contract-containers.ts';
 import type { Disks } from '../contract-disks.ts';
 import { addCommands } from './index.ts';
 import { startRequest } from './start.ts';
@@ -57,6 +59,12 @@ async function run(command: string, options: RunCommandOptions, lastsOnlyHere = 
     list: async ({ vm }: { readonly vm: string }) => (vm === 'foo' ? [{ vm }] : []),
     destroy: async ({ vm }: { readonly vm: string }) => void done.push(`destroy ${vm}`),
   } as unknown as Disks;
+  const containers = {
+    listContainers: async () => [{ name: 'penguin', vm: 'termina', state: 'running', username: 'ada' }],
+    stopContainer: async ({ vm, container }: ContainerName) => void done.push(`stop ${container} in ${vm}`),
+    deleteContainer: async ({ container }: ContainerName) =>
+      done.push(`delete ${container}`) > 0 && container !== 'gone',
+  } as unknown as CiceroneManager;
   const logs = {
     has: (key: { readonly name: string }) => key.name === 'gone',
     remove: ({ name }: { readonly name: string }) => void done.push(`remove logs of ${name}`),
@@ -72,7 +80,9 @@ async function run(command: string, options: RunCommandOptions, lastsOnlyHere = 
     name: 'test-commands',
     version: '1.0.0',
     setup: (ctx) =>
-      addCommands(ctx.commands, { manager, disks, desk, logs, vms, verity: async () => false, lastsOnlyHere }),
+      addCommands(ctx.commands, {
+        ...{ manager, disks, containers, desk, logs, vms, verity: async () => false, lastsOnlyHere },
+      }),
   });
   await using runtime = await createTestRuntime({ plugins: [plugin] });
   return { ...(await runtime.run(command, options)), done };
@@ -143,4 +153,20 @@ test('info tells what memory a VM has now, and what crashed in it', async () => 
 test('VMs are suspended and resumed', async () => {
   expect(await run('suspend', { args: ['foo', 'bar'] })).toMatchObject({ done: ['suspend foo', 'suspend bar'] });
   expect(await run('resume', {})).toMatchObject({ done: ['resume termina'] });
+});
+
+test('containers are listed, stopped and deleted', async () => {
+  expect(await run('container list', {})).toMatchObject({
+    data: [[{ name: 'penguin', vm: 'termina', state: 'running', user: 'ada', ipv4: null }]],
+  });
+  expect(await run('container list', { options: { quiet: true } })).toMatchObject({ out: ['penguin'], data: [] });
+  expect(await run('container stop', {})).toMatchObject({ done: ['stop penguin in termina'] });
+  expect(await run('container stop', { args: ['x'], options: { vm: 'foo' } })).toMatchObject({
+    done: ['stop x in foo'],
+  });
+  expect(await run('container delete', { args: ['x'], input: 'n\n' })).toMatchObject({ code: 1, done: [] });
+  expect(await run('container delete', { args: ['x'], input: 'y\n' })).toMatchObject({ code: 0, done: ['delete x'] });
+  await expect(run('container delete', { args: ['gone'], options: { yes: true } })).rejects.toMatchObject({
+    code: 'CROSTINI_ERR_CONTAINER_NOT_FOUND',
+  });
 });

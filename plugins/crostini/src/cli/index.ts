@@ -2,10 +2,12 @@
 
 import type { Vms } from '@runtime/plugin-vmm/contract';
 import type { CommandRegistry } from '@runtime/sdk';
+import type { CiceroneManager } from '../cicerone/cicerone-manager.ts';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
 import type { Desk } from '../concierge/desk.ts';
 import type { LogKeeper } from '../concierge/log-keeper.ts';
 import type { Disks } from '../contract-disks.ts';
+import { addContainer } from './container.ts';
 import { addDelete } from './delete.ts';
 import { addDisk } from './disk.ts';
 import { addInfo } from './info.ts';
@@ -23,6 +25,7 @@ import { addVsh } from './vsh-commands.ts';
 export interface CommandParts {
   readonly manager: ConciergeManager;
   readonly disks: Disks;
+  readonly containers: CiceroneManager;
   readonly vms: Vms;
   readonly logs: LogKeeper;
   readonly desk: Desk;
@@ -31,9 +34,6 @@ export interface CommandParts {
   /** The runtime is that of one command, and VMs end with it. */
   readonly lastsOnlyHere: boolean;
 }
-
-/** Of a VM that is not named, as in ChromeOS. */
-export const DEFAULT_VM = 'termina';
 
 export function addCommands(commands: CommandRegistry, parts: CommandParts): void {
   addStart(commands, parts);
@@ -49,6 +49,7 @@ export function addCommands(commands: CommandRegistry, parts: CommandParts): voi
   addVsh(commands, parts?.manager as ConciergeManager, (request, io, signal) =>
     startWithProgress(parts.manager, request, io, signal),
   );
+  addContainer(commands, parts);
   addVmc(commands, parts);
   addOriginalVsh(commands, parts?.manager as ConciergeManager);
   addTermina(commands, () => parts.verity());

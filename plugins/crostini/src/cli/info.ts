@@ -2,7 +2,8 @@
 
 import type { CommandRegistry } from '@runtime/sdk';
 import { escapeText } from '../concierge/log-records.ts';
-import { type CommandParts, DEFAULT_VM } from './index.ts';
+import { DEFAULT_VM } from './defaults.ts';
+import type { CommandParts } from './index.ts';
 import { memoryOf, shownState, uptimeOf } from './list.ts';
 
 export function addInfo(commands: CommandRegistry, parts: CommandParts): void {

@@ -5,7 +5,8 @@ import { type LogKeeper, lineOf, onceEach } from '../concierge/log-keeper.ts';
 import { escapeText, LOG_SOURCES, type LogRecord, type LogSource } from '../concierge/log-records.ts';
 import { type VmKey, vmKey } from '../concierge/names.ts';
 import { errors } from '../errors.ts';
-import { type CommandParts, DEFAULT_VM } from './index.ts';
+import { DEFAULT_VM } from './defaults.ts';
+import type { CommandParts } from './index.ts';
 
 const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 

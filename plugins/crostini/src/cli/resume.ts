@@ -1,7 +1,8 @@
 // `runtime resume`
 
 import type { CommandRegistry } from '@runtime/sdk';
-import { type CommandParts, DEFAULT_VM } from './index.ts';
+import { DEFAULT_VM } from './defaults.ts';
+import type { CommandParts } from './index.ts';
 
 export function addResume(commands: CommandRegistry, parts: CommandParts): void {
   commands.add(

@@ -9,7 +9,8 @@ import { errors } from '../errors.ts';
 import { readTemplate } from '../template/parse.ts';
 import { MAX_MIB, MIN_MIB, toMib } from '../template/schema.ts';
 import { checkOnly, startFromTemplate, templateRequest } from '../template/start-from-template.ts';
-import { type CommandParts, DEFAULT_VM } from './index.ts';
+import { DEFAULT_VM } from './defaults.ts';
+import type { CommandParts } from './index.ts';
 import { vmRow } from './list.ts';
 
 /** What `start` and other commands that start a VM on their way can be told. */

@@ -8,6 +8,7 @@ import type { Concierge, StartTermina, TerminaVm } from '../contract.ts';
 import { errors } from '../errors.ts';
 import { openVsh, type VshOptions } from '../vsh/client.ts';
 import { addCp } from './cp.ts';
+import { DEFAULT_VM } from './defaults.ts';
 import { attachPipes, attachTerminal, windowOf } from './guest-command.ts';
 import { START_OPTIONS, startRequest } from './start.ts';
 
@@ -16,8 +17,6 @@ export type VshConcierge = Pick<Concierge, 'startVm' | 'stopVm' | 'endpoint'>;
 /** Starts a VM, and shows how it goes. */
 export type StartAtTerminal = (request: StartTermina, io: CommandIo, signal: AbortSignal) => Promise<TerminaVm>;
 
-/** Of a VM that is not named, as in ChromeOS. */
-const DEFAULT_VM = 'termina';
 const VSH_PORT = 9001;
 
 const GUEST_OPTIONS = {
