@@ -43,6 +43,12 @@ describe.skipIf(missing !== undefined)(`template${missing === undefined ? '' : `
       );
       expect(await rig.inGuest('web', 'df --output=size -B1 /mnt/stateful | tail -1')).toBe(String(4 * 2 ** 30));
       await expect(start('web', file)).rejects.toMatchObject({ code: 'CROSTINI_ERR_VM_STATE' });
+      const shell = (uid: number) =>
+        rig.runtime.run('vmc start', { args: ['web'], options: { 'no-shell': true, user: 'ada', 'user-uid': uid } });
+      await shell(1002);
+      expect(await rig.inGuest('web', 'id -u ada; stat -c %U /home/ada')).toBe('1002\nada');
+      await expect(shell(1003)).rejects.toThrow('/home/ada is there, and belongs to number 1002');
+      expect(await running()).toEqual(['web']);
 
       await rig.termina.stopVm('web');
       await start('web', file);
@@ -50,7 +56,7 @@ describe.skipIf(missing !== undefined)(`template${missing === undefined ? '' : `
       expect(await rig.inGuest('web', 'wc -l < /home/web/runs')).toBe('1');
       await rig.termina.stopVm('web');
     },
-    5 * MIN,
+    8 * MIN,
   );
 
   test(
@@ -82,7 +88,7 @@ describe.skipIf(missing !== undefined)(`template${missing === undefined ? '' : `
       expect(log).toContain('script bad: two');
       expect(log).not.toContain('never');
     },
-    2 * MIN,
+    5 * MIN,
   );
 
   test(
@@ -103,7 +109,7 @@ describe.skipIf(missing !== undefined)(`template${missing === undefined ? '' : `
       await expect(started).rejects.toThrow();
       expect(await running()).toEqual([]);
     },
-    3 * MIN,
+    5 * MIN,
   );
 });
 
