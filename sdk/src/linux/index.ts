@@ -81,6 +81,7 @@ export {
   rawWrite,
   rawWritev,
 } from './raw-io.ts';
+export { installSystemCallFilter } from './seccomp.ts';
 export { seekData, seekHole } from './seek.ts';
 export { blockSignals, readSignal, type SignalInfo, signalfd } from './signalfd.ts';
 export { peerCredentials } from './socket-credentials.ts';

@@ -16,9 +16,9 @@ const SINCE_5 = {
 } as const;
 
 const NUMBERS = {
-  x64: { ...SINCE_5, statx: 332 },
-  arm64: { ...SINCE_5, statx: 291 },
-  riscv64: { ...SINCE_5, statx: 291 },
+  x64: { ...SINCE_5, statx: 332, seccomp: 317 },
+  arm64: { ...SINCE_5, statx: 291, seccomp: 277 },
+  riscv64: { ...SINCE_5, statx: 291, seccomp: 277 },
 } as const;
 
 export type SyscallName = keyof (typeof NUMBERS)['x64'];
