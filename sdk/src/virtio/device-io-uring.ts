@@ -1,7 +1,8 @@
 // Device I/O over io_uring(7): one system call begins a batch, collects what has ended and, when there is nothing else
 // to do, waits for the disk and for the driver at once.
 
-import { IORING_FSYNC_DATASYNC, IORING_OP, type IoUring } from '../linux/io-uring.ts';
+import { availableParallelism } from 'node:os';
+import { IORING_FSYNC_DATASYNC, IORING_OP, IOSQE, type IoUring } from '../linux/io-uring.ts';
 import type { IoEngine } from './device-io.ts';
 import { isWouldRetry } from './device-io-retry.ts';
 
@@ -10,6 +11,11 @@ const WAKE = 0x8000_0000;
 const POLLIN = 1;
 /** Descriptors that are polled for at once; more queues than this still work, woken by the event loop. */
 const MAX_WAKE = 64;
+/**
+ * Operations that worker threads of the kernel carry out for this one at a time: memory is copied no faster by more of
+ * them, and what has to wait for a disk is better begun without a thread.
+ */
+const MAX_ASIDE = availableParallelism() > 1 ? 3 : 0;
 
 export class UringIo implements IoEngine {
   readonly kind = 'io_uring';
@@ -19,15 +25,16 @@ export class UringIo implements IoEngine {
   readonly #capacity: number;
   #inFlight = 0;
   #completed = 0;
+  #aside = 0;
   /** Slot → descriptor that a poll is armed for; −1: free. */
   readonly #armed = new Int32Array(MAX_WAKE).fill(-1);
-  readonly #reap: (userData: number, result: number) => void;
+  readonly #reap: (userData: number, result: number, flags: number, aside: number) => void;
 
   /** @param capacity operations in flight at once; at most the completion queue of the ring */
   constructor(ring: IoUring, capacity: number) {
     this.#ring = ring;
     this.#capacity = capacity;
-    this.#reap = (userData, result) => {
+    this.#reap = (userData, result, _flags, aside) => {
       if (userData >= WAKE) {
         const fd = this.#armed[userData - WAKE] as number;
         this.#armed[userData - WAKE] = -1;
@@ -35,6 +42,7 @@ export class UringIo implements IoEngine {
         return;
       }
       this.#inFlight -= 1;
+      this.#aside -= aside;
       this.#completed += 1;
       this.onComplete(userData, result);
     };
@@ -48,16 +56,18 @@ export class UringIo implements IoEngine {
     return this.#capacity - this.#inFlight;
   }
 
-  read(fd: number, address: number, length: number, offset: number, token: number): void {
-    this.#begin(IORING_OP.read, fd, address, length, offset, 0, token);
+  read(fd: number, address: number, length: number, offset: number, token: number, aside = false): void {
+    if (aside && this.#aside < MAX_ASIDE) this.#beginAside(IORING_OP.read, fd, address, length, offset, token);
+    else this.#begin(IORING_OP.read, fd, address, length, offset, 0, token);
   }
 
   write(fd: number, address: number, length: number, offset: number, token: number): void {
     this.#begin(IORING_OP.write, fd, address, length, offset, 0, token);
   }
 
-  readv(fd: number, iovecs: number, count: number, offset: number, token: number): void {
-    this.#begin(IORING_OP.readv, fd, iovecs, count, offset, 0, token);
+  readv(fd: number, iovecs: number, count: number, offset: number, token: number, aside = false): void {
+    if (aside && this.#aside < MAX_ASIDE) this.#beginAside(IORING_OP.readv, fd, iovecs, count, offset, token);
+    else this.#begin(IORING_OP.readv, fd, iovecs, count, offset, 0, token);
   }
 
   writev(fd: number, iovecs: number, count: number, offset: number, token: number): void {
@@ -87,6 +97,12 @@ export class UringIo implements IoEngine {
     this.#ring[Symbol.dispose]();
   }
 
+  #beginAside(opcode: number, fd: number, address: number, length: number, offset: number, token: number): void {
+    this.#begin(opcode + IOSQE.async, fd, address, length, offset, 0, token, 1);
+    this.#aside += 1;
+  }
+
+  /** @param aside comes back with the completion: 1 when a worker thread has it */
   #begin(
     opcode: number,
     fd: number,
@@ -95,10 +111,11 @@ export class UringIo implements IoEngine {
     offset: number,
     flags: number,
     token: number,
+    aside = 0,
   ): void {
     if (this.#inFlight >= this.#capacity) throw new Error('more operations begun than free said');
     if (this.#ring.free === 0) this.#ring.submit(0);
-    this.#ring.prepare(opcode, fd, address, length, offset, flags, token);
+    this.#ring.prepare(opcode, fd, address, length, offset, flags, token, aside);
     this.#inFlight += 1;
   }
 

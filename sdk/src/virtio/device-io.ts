@@ -6,10 +6,14 @@ export interface DeviceIo {
   readonly inFlight: number;
   /** How many more can be begun now; beginning more throws. */
   readonly free: number;
-  read(fd: number, address: number, length: number, offset: number, token: number): void;
+  /**
+   * @param aside a wish: another thread should carry it out at once, as it takes long even where it need not wait, and this
+   * one has other work
+   */
+  read(fd: number, address: number, length: number, offset: number, token: number, aside?: boolean): void;
   write(fd: number, address: number, length: number, offset: number, token: number): void;
   /** `iovecs`: host address of struct iovec[count]. */
-  readv(fd: number, iovecs: number, count: number, offset: number, token: number): void;
+  readv(fd: number, iovecs: number, count: number, offset: number, token: number, aside?: boolean): void;
   writev(fd: number, iovecs: number, count: number, offset: number, token: number): void;
   fdatasync(fd: number, token: number): void;
   /** fallocate(2) with its FALLOC_FL_ flags. */

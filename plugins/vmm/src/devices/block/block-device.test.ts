@@ -1,8 +1,19 @@
-import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { memfdCreate } from '@runtime/sdk/linux';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RequestType, Status } from './protocol.ts';
+import { readsAtOnce } from './reads-at-once.ts';
 import { BlockRig, FakeIo } from './test-rig.ts';
 
 const SECTORS = 256;
@@ -321,6 +332,85 @@ describe('stable storage', () => {
     rig.io.intercept = () => undefined;
     expect(rig.ask({ type: RequestType.flush }).status).toBe(Status.ioError);
     expect(rig.stats.errors).toBe(2);
+  });
+});
+
+describe('long reads through the page cache', () => {
+  const cached = { direct: false };
+  /** Not one segment: the second of two. */
+  const split = [16, 4096, DISK_BYTES - 4096, 1];
+  const send = (rig: BlockRig, room = DISK_BYTES, parts?: readonly number[]): number =>
+    rig.send({ type: RequestType.in, room, ...(parts === undefined ? {} : { split: parts }) });
+  const asides = (rig: BlockRig): readonly boolean[] => rig.io.begun.map(({ aside }) => aside);
+
+  test('all but the last one that is there go to other threads', () => {
+    using rig = new BlockRig(fd, cached);
+    const heads = [send(rig), send(rig, DISK_BYTES, split), send(rig)];
+    rig.run();
+    // Where io_uring cannot copy at once (a /tmp in memory), that one would keep nobody from its work either.
+    const last = !readsAtOnce(fd);
+    expect(asides(rig)).toEqual([true, true, last]);
+    for (const head of heads) expect(Buffer.compare(rig.answer(head)?.data ?? new Uint8Array(), content)).toBe(0);
+    send(rig);
+    rig.run();
+    expect(asides(rig)).toEqual([true, true, last, last]);
+  });
+
+  test('where io_uring cannot copy at once, all of them go', () => {
+    const memory = memfdCreate('disk', { size: DISK_BYTES });
+    using _memory = { [Symbol.dispose]: () => closeSync(memory) };
+    expect(readsAtOnce(memory)).toBe(false);
+    using rig = new BlockRig(memory, cached);
+    for (let i = 0; i < 2; i++) send(rig);
+    rig.run();
+    expect(asides(rig)).toEqual([true, true]);
+  });
+
+  test('short ones do not, nor do those past the page cache', () => {
+    using rig = new BlockRig(fd, cached);
+    for (let i = 0; i < 3; i++) send(rig, DISK_BYTES - 512);
+    rig.run();
+    using direct = new BlockRig(fd);
+    for (let i = 0; i < 3; i++) send(direct);
+    direct.run();
+    expect([...asides(rig), ...asides(direct)]).toEqual(new Array(6).fill(false));
+  });
+
+  test('one that waits for the next counts as in flight', () => {
+    using rig = new BlockRig(fd, cached, new FakeIo(2));
+    const heads = [send(rig), send(rig), send(rig)];
+    rig.begin();
+    expect(rig.io.inFlight).toBe(2);
+    rig.run();
+    for (const head of heads) expect(rig.answer(head)?.status).toBe(Status.ok);
+  });
+
+  test('an error of one is told for that one only', () => {
+    using rig = new BlockRig(fd, cached);
+    const heads = [send(rig), send(rig), send(rig)];
+    let nth = 0;
+    rig.io.intercept = () => (nth++ === 1 ? -5 : undefined);
+    rig.run();
+    expect(heads.map((head) => rig.answer(head)?.status)).toEqual([Status.ok, Status.ioError, Status.ok]);
+  });
+
+  test('one that ends early goes on where it ended', () => {
+    using rig = new BlockRig(fd, cached);
+    const heads = [send(rig), send(rig)];
+    rig.io.intercept = ({ length, perform }) => (length > 1000 ? perform(length / 2) : undefined);
+    rig.run();
+    for (const head of heads) expect(Buffer.compare(rig.answer(head)?.data ?? new Uint8Array(), content)).toBe(0);
+    expect(rig.io.begun.length).toBeGreaterThan(4);
+  });
+
+  test('a turn takes a few MiB, so that the driver is told of them before the rest is copied', () => {
+    ftruncateSync(fd, 2 ** 20);
+    using rig = new BlockRig(fd, cached);
+    const heads = Array.from({ length: 6 }, () => send(rig, 2 ** 20 - 512));
+    rig.begin();
+    expect(rig.io.inFlight).toBe(5);
+    rig.run();
+    for (const head of heads) expect(rig.answer(head)?.status).toBe(Status.ok);
   });
 });
 

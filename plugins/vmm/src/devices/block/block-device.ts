@@ -3,12 +3,14 @@
 import type { DeviceContext, DeviceInstance, Virtqueue } from '@runtime/sdk/virtio';
 import { errors } from '../../errors.ts';
 import { isWriteback, setCapacity, setWriteback } from './config-layout.ts';
+import { named } from './descriptors.ts';
 import { ErrorLog } from './error-log.ts';
 import { IovecTable } from './iovec-table.ts';
 import { openStore } from './open-store.ts';
 import type { BlockOptions } from './options.ts';
 import { PromptIo } from './prompt-io.ts';
 import { Feature, SECTOR } from './protocol.ts';
+import { readsAtOnce } from './reads-at-once.ts';
 import { RequestMachine } from './request-machine.ts';
 import { countIn } from './stats.ts';
 
@@ -41,6 +43,7 @@ export class BlockDevice implements DeviceInstance<BlockState> {
     this.#iovecs = iovecs;
     const io = new PromptIo(device.io, {
       enabled: !options.direct,
+      readsAtOnce: !options.direct && readsAtOnce(named(fds, 'disk')),
       iovecs,
       complete: (token, result) => this.#machine.store.complete(token, result),
     });

@@ -142,6 +142,40 @@ test.each(['split', 'packed'])('killed in the middle of writes, it loses none of
   expect(Buffer.compare(readFileSync(path), writer.model)).toBe(0);
 });
 
+test('killed in the middle of long reads, which other threads carry out, it answers each of them', async () => {
+  const READ = DISK_BYTES / 4;
+  const content = Buffer.alloc(DISK_BYTES);
+  for (let i = 0; i < DISK_BYTES; i += 4) content.writeUInt32LE(i, i);
+  writeFileSync(path, content);
+  using opened = openBlock({ path });
+  await using device = new Incarnations(opened);
+  const queues = [{ size: 128, eventIdx: true }];
+  using frontEnd = await VhostUserFrontEnd.connect(await device.start(), { memory: 64 * DISK_BYTES, queues });
+  const queue = frontEnd.queue(0);
+  const quarterOf = new Map<number, number>();
+  const take = (completions: readonly Completion[]): void => {
+    for (const { token, data } of completions) {
+      const quarter = quarterOf.get(token) as number;
+      quarterOf.delete(token);
+      expect(data.at(-1)).toBe(Status.ok);
+      expect(Buffer.compare(data.subarray(0, -1), content.subarray(quarter * READ, (quarter + 1) * READ))).toBe(0);
+    }
+  };
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 32; i++) {
+      const header = new Uint8Array(16);
+      new DataView(header.buffer).setUint32(8, ((i % 4) * READ) / 512, true);
+      quarterOf.set(queue.add([header], [READ, 1]), i % 4);
+    }
+    queue.kick();
+    await new Promise((resolve) => setTimeout(resolve, round));
+    await device.kill();
+    await frontEnd.reconnect(await device.start());
+    take(await frontEnd.exchange(0, quarterOf.size));
+  }
+  expect(quarterOf.size).toBe(0);
+});
+
 test('its code is replaced and its disk grows while it writes a qcow2 image', async () => {
   const image = join(folder, 'disk.qcow2');
   writeFileSync(image, '');

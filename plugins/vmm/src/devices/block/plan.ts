@@ -9,6 +9,7 @@ export const plan = {
   syscalls: [
     'pread64',
     'preadv',
+    'preadv2',
     'pwrite64',
     'pwritev',
     'fdatasync',

@@ -14,6 +14,8 @@ const Stage = { data: 0, ranges: 1, sync: 2 } as const;
 
 /** Requests that are taken before the driver is told of those that have ended. */
 const BATCH = 32;
+/** The same, in bytes: long ones take the time in which the driver could ask for more. */
+const BATCH_BYTES = 4 * 2 ** 20;
 
 const NO_LIFETIME = new Uint8Array(LIFETIME_BYTES);
 
@@ -85,9 +87,11 @@ export class RequestMachine {
 
   /** Takes what is in the queue, as far as requests may be in flight and up to a batch. The loop comes back for the rest. */
   process(queue: Virtqueue): void {
-    for (let taken = 0; taken < BATCH && this.#freeCount > 0; taken++) {
+    let bytes = 0;
+    for (let taken = 0; taken < BATCH && bytes < BATCH_BYTES && this.#freeCount > 0; taken++) {
       const chain = queue.pop();
       if (chain === undefined) break;
+      bytes += chain.readableBytes + chain.writableBytes;
       this.#begin(queue, chain);
     }
     const { inFlight } = this;

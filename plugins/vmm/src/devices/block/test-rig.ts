@@ -20,6 +20,8 @@ export interface Operation {
   readonly token: number;
   readonly offset: number;
   readonly length: number;
+  /** It should be carried out by another thread. */
+  readonly aside: boolean;
   /** Carries it out. */
   readonly perform: (length?: number) => number;
 }
@@ -40,14 +42,14 @@ export class FakeIo implements DeviceIo {
     return this.#waiting.length;
   }
 
-  read(fd: number, address: number, length: number, offset: number, token: number): void {
-    this.#begin('read', token, offset, length, (bytes = length) => rawPread(fd, address, bytes, offset));
+  read(fd: number, address: number, length: number, offset: number, token: number, aside = false): void {
+    this.#begin('read', token, offset, length, (bytes = length) => rawPread(fd, address, bytes, offset), aside);
   }
   write(fd: number, address: number, length: number, offset: number, token: number): void {
     this.#begin('write', token, offset, length, (bytes = length) => rawPwrite(fd, address, bytes, offset));
   }
-  readv(fd: number, iovecs: number, count: number, offset: number, token: number): void {
-    this.#begin('readv', token, offset, count, () => rawPreadv(fd, iovecs, count, offset));
+  readv(fd: number, iovecs: number, count: number, offset: number, token: number, aside = false): void {
+    this.#begin('readv', token, offset, count, () => rawPreadv(fd, iovecs, count, offset), aside);
   }
   writev(fd: number, iovecs: number, count: number, offset: number, token: number): void {
     this.#begin('writev', token, offset, count, () => rawPwritev(fd, iovecs, count, offset));
@@ -72,8 +74,9 @@ export class FakeIo implements DeviceIo {
     offset: number,
     length: number,
     perform: (length?: number) => number,
+    aside = false,
   ): void {
-    const operation = { name, token, offset, length, perform };
+    const operation = { name, token, offset, length, aside, perform };
     this.begun.push(operation);
     this.#waiting.push(operation);
   }
@@ -104,7 +107,7 @@ interface Sent {
   written?: number;
 }
 
-const MEMORY_BYTES = 4 * 2 ** 20;
+const MEMORY_BYTES = 8 * 2 ** 20;
 /** Two regions that are neighbours for the guest. */
 const REGIONS = [
   { guestAddress: 0x10_0000, size: MEMORY_BYTES / 2 },
