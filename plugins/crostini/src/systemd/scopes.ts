@@ -136,7 +136,7 @@ class SystemdScopes implements Scopes {
   #properties(vm: string, pid: number): Value {
     return [
       ['Description', variant('s', this.#deps.describe(vm))],
-      ['Slice', variant('s', process.getuid?.() === 0 ? 'machine.slice' : 'app.slice')],
+      ['Slice', variant('s', this.#name === 'session' || process.getuid?.() !== 0 ? 'app.slice' : 'machine.slice')],
       ['PIDs', variant('au', [pid])],
       // Only such a scope takes processes later on.
       ['Delegate', variant('b', true)],
