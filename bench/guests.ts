@@ -50,7 +50,8 @@ export class TwoGuests implements AsyncDisposable {
   }
 }
 
-async function bootPeer(parts: AsyncDisposableStack, options: readonly string[]): Promise<Guest> {
+/** The test guest with QEMU's devices alone. @param options of QEMU, for more of them */
+export async function bootPeer(parts: AsyncDisposableStack, options: readonly string[]): Promise<Guest> {
   const { kernel, initrd, params, root } = await ensureTestGuest();
   const plain = parts.use(
     new PlainQemu({

@@ -56,6 +56,7 @@ const FAST = 'f';
 const COPY = 'b';
 /** What takes longer hangs. */
 const HANG_MS = 120_000;
+const GONE_MS = 30_000;
 /** So soon a runtime knows that a machine has ended. */
 const NOTICE_MS = 1_000;
 /** How long each takes at first; later as it took. */
@@ -195,7 +196,10 @@ export class Storm {
       const pids = await this.#pidsOf(victim === 'device' ? `t-${vm}/` : `vm/t-${vm}/`);
       const pid = pids[random(Math.max(1, pids.length))];
       const script = FROM_INSIDE[victim];
-      if (script !== undefined && pid !== undefined && (await this.#runInside(vm, script))) return !late;
+      if (script !== undefined && pid !== undefined && (await this.#runInside(vm, script))) {
+        await this.#untilGone(vm);
+        return !late;
+      }
       if (script === undefined && pid !== undefined) {
         process.kill(pid, 'SIGKILL');
         return !late;
@@ -208,6 +212,12 @@ export class Storm {
   async #pidsOf(prefix: string): Promise<readonly number[]> {
     const { processes } = await this.#subject.inspect();
     return processes.flatMap(({ key, pid }) => (key.startsWith(prefix) && pid !== undefined ? [pid] : []));
+  }
+
+  /** A guest takes its time to die. */
+  async #untilGone(vm: string): Promise<void> {
+    const until = Date.now() + GONE_MS;
+    while ((await this.#pidsOf(`vm/t-${vm}/`)).length > 0 && Date.now() < until) await sleep(100);
   }
 
   /** False: the guest cannot be reached. */
