@@ -99,6 +99,14 @@ describe.skipIf(why !== undefined)('guests with a tap, in namespaces', () => {
     expect(report.leftOfBusy).toEqual([1, false, false]);
   });
 
+  test('are looked at by doctor before', () => {
+    expect(report.doctor).toMatchObject([
+      { status: 'fail', found: expect.stringContaining('FORWARD'), remedy: expect.stringContaining('DOCKER-USER') },
+      { status: 'ok', found: expect.stringContaining('passt') },
+      { status: 'ok', found: expect.stringContaining('tap') },
+    ]);
+  });
+
   test('leave an interface that forwarded as it was', () => {
     expect(report.restored).toEqual([false, '1', '0']);
   });

@@ -12,6 +12,7 @@ import { interfaceMac, openTap, setInterfaceUp } from '@runtime/sdk/linux';
 import { createTestRuntime } from '@runtime/sdk/testing';
 import { runtimeId, tableName } from '../names.ts';
 import type { NetworkLink } from '../networks.ts';
+import { checkNetwork } from '../requirements.ts';
 import { MAX_CONNECTIONS } from '../ruleset.ts';
 import { TapNetworks } from '../tap-networks.ts';
 import { Namespace } from './answers.ts';
@@ -141,9 +142,11 @@ report.left = { tables: tables(), forwarding: isForwarding(), claims: existsSync
 nft(
   'table ip filter { chain DOCKER-USER { } ; chain FORWARD { type filter hook forward priority filter; policy drop; } ; }',
 );
+report.doctor = [await checkNetwork('tap'), await checkNetwork('auto')];
 report.blocked = await second.networks.open({ key: 'you/five', machine: 't-five' }).catch((e) => [e.code, e.remedy]);
 nft('add rule ip filter DOCKER-USER iifname "rtap*" accept');
 execFileSync('sysctl', ['-q', 'net.ipv4.conf.uplink.forwarding=1']);
+(report.doctor as unknown[]).push(await checkNetwork('tap'));
 const five = await second.networks.open({ key: 'you/five', machine: 't-five' });
 await five[Symbol.asyncDispose]();
 report.restored = [isForwarding(), forwardsAt('uplink'), forwardsAt('lo')];
