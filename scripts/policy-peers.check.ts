@@ -3,7 +3,7 @@
 // where they are.
 //
 //   git clone https://github.com/google/minijail && make -C minijail parse_seccomp_policy
-//   node --conditions=@runtime/source scripts/policy-peers.ts --minijail minijail [--dialect c] [--probes 1000000] FOLDER…
+//   node --conditions=@runtime/source scripts/policy-peers.check.ts --minijail minijail [--dialect c] [--probes 1000000] FOLDER…
 //
 // The architecture of a policy is the one that its path names, and else x86_64. The C tool knows only that of this computer.
 
