@@ -3,103 +3,26 @@
 import { closeSync } from 'node:fs';
 import { isRuntimeError, type RuntimeError } from '@runtime/core/errors';
 import { errors } from '../errors.ts';
-import { connectUnix } from '../linux/index.ts';
-import { type BusName, busAddress, socketsOf } from './address.ts';
+import type {
+  BusLimits,
+  CallRequest,
+  ConnectOptions,
+  Credentials,
+  NameOptions,
+  OwnedName,
+  Reply,
+  Signal,
+} from './bus-types.ts';
 import { DBUS_ERRORS, isRemoteError, remoteError } from './dbus-error.ts';
 import { Handshake } from './handshake.ts';
-import { matches, matchRule, type SignalRule } from './match.ts';
+import type { SignalRule } from './match.ts';
 import { decodeMessage, encodeMessage, type Incoming, type Outgoing, readBody } from './message.ts';
-import { checkName } from './names.ts';
+import { checkName, DAEMON, DAEMON_PATH } from './names.ts';
 import { type ExportedObject, Objects } from './objects.ts';
 import { BusStream, type Frame } from './stream.ts';
+import { LEAVING, Subscriptions } from './subscriptions.ts';
 import type { Value } from './value.ts';
 
-export interface BusLimits {
-  /** Of a message that is read, up to 2^27; default 16 MiB. Larger calls are answered with LimitsExceeded. */
-  readonly maxMessageBytes?: number;
-  /** Descriptors of one call; default 64. */
-  readonly maxFds?: number;
-  /** Calls of ours that wait for their answer; default 4096. */
-  readonly maxPendingCalls?: number;
-  /** Calls of one caller that are not answered yet; default 128. */
-  readonly maxCallsPerSender?: number;
-  /** The same of all callers; default 2048. */
-  readonly maxCalls?: number;
-  /** Waiting to be sent; default 64 MiB. The connection ends when there is more. */
-  readonly maxQueuedBytes?: number;
-}
-
-export interface ConnectOptions {
-  readonly bus: BusName;
-  /** Ends the attempt. */
-  readonly signal?: AbortSignal;
-  /** Default 10,000. */
-  readonly timeoutMs?: number;
-  /** Before the D-Bus names of errors that have no full one; default `org.chromium.Runtime.Error`. */
-  readonly errorPrefix?: string;
-  readonly limits?: BusLimits;
-  /** What a listener has thrown, and signals that had other values than they should; default: a process warning. */
-  readonly onProblem?: (problem: unknown) => void;
-}
-
-export interface CallRequest {
-  readonly service: string;
-  readonly path: string;
-  readonly interface: string;
-  readonly member: string;
-  /** Types of `args`; default none. */
-  readonly signature?: string;
-  /** Descriptors stay the caller's, and may be closed as soon as call() has returned its promise. */
-  readonly args?: readonly Value[];
-  /** What the answer must have; default: whatever it is. */
-  readonly returns?: string;
-  /** Until it is answered; default 25,000, as with others. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-  /** Whether the bus may start the service; default true. */
-  readonly autoStart?: boolean;
-}
-
-export interface Reply {
-  readonly values: readonly Value[];
-  /** All that came with it, the caller's to close; an `h` among the values is one of them. */
-  readonly fds: readonly number[];
-}
-
-export interface Signal {
-  readonly sender: string;
-  readonly path: string;
-  readonly interface: string;
-  readonly member: string;
-  readonly values: readonly Value[];
-}
-
-export interface NameOptions {
-  /** Whether others may take the name away with `replace`; default false. */
-  readonly allowReplacement?: boolean;
-  /** Whether to take it from an owner that allows it; default false. */
-  readonly replace?: boolean;
-  /** Whether to wait for it when somebody else has it; default false. */
-  readonly queue?: boolean;
-  /** Somebody else has it now. */
-  readonly onLost?: () => void;
-  readonly onAcquired?: () => void;
-}
-
-export interface OwnedName extends AsyncDisposable {
-  readonly name: string;
-  readonly isOwned: boolean;
-  release(): Promise<void>;
-}
-
-export interface Credentials {
-  readonly uid: number;
-  readonly pid: number | undefined;
-}
-
-/** Who owns the bus itself. */
-const DAEMON = 'org.freedesktop.DBus';
-const DAEMON_PATH = '/org/freedesktop/DBus';
 const NAME_FLAGS = { allowReplacement: 1, replace: 2, doNotQueue: 4 };
 const NAME_RESULT = { owner: 1, exists: 3 };
 const CALL_MS = 25_000;
@@ -110,20 +33,6 @@ interface Pending {
   readonly onAbort: () => void;
   resolve(reply: Reply): void;
   reject(e: unknown): void;
-}
-
-interface Owner {
-  owner: string | undefined;
-  users: number;
-  /** A signal told, which may be ahead of an answer. */
-  wasTold: boolean;
-  ready: Promise<void>;
-}
-
-interface Subscription {
-  readonly rule: SignalRule;
-  readonly signature: string | undefined;
-  readonly listener: (signal: Signal) => void;
 }
 
 interface Name {
@@ -147,9 +56,7 @@ export class Bus implements AsyncDisposable {
   readonly #handshake = new Handshake();
   readonly #objects: Objects;
   readonly #pending = new Map<number, Pending>();
-  readonly #subscriptions = new Set<Subscription>();
-  readonly #rules = new Map<string, number>();
-  readonly #owners = new Map<string, Owner>();
+  readonly #subscriptions: Subscriptions;
   readonly #names = new Map<string, Name>();
   #uniqueName = '';
   #serial = 0;
@@ -180,6 +87,12 @@ export class Bus implements AsyncDisposable {
     this.#objects = new Objects({
       ...{ errorPrefix: options.errorPrefix ?? 'org.chromium.Runtime.Error', maxCallsPerSender, maxCalls, maxFds },
       send: (message) => void this.#send(message),
+    });
+    this.#subscriptions = new Subscriptions({
+      daemon: async (member, signature, args) => void (await this.#daemon(member, signature, args, '')),
+      ownerOf: (name) => this.#ownerOf(name),
+      isOver: () => this.#end !== undefined,
+      onProblem: (problem) => this.#problem(problem),
     });
     this.#stream = new BusStream(fd, this.#limits.maxMessageBytes, {
       onLine: (line) => this.#onLine(line),
@@ -259,38 +172,12 @@ export class Bus implements AsyncDisposable {
    * `signature`, signals with other values are passed over. Descriptors that come with signals are closed.
    * @throws SDK_ERR_DBUS_VALUE, SDK_ERR_DBUS_REMOTE (LimitsExceeded), SDK_ERR_DBUS_CLOSED
    */
-  async subscribe(
+  subscribe(
     rule: SignalRule,
     listener: (signal: Signal) => void,
     options: { readonly signature?: string } = {},
   ): Promise<AsyncDisposable> {
-    const text = matchRule(rule);
-    const subscription: Subscription = { rule, signature: options.signature, listener };
-    const { sender } = rule;
-    const isWellKnown = sender !== undefined && sender !== DAEMON && !sender.startsWith(':');
-    let isOver = false;
-    const release = async (): Promise<void> => {
-      if (isOver) return;
-      isOver = true;
-      this.#subscriptions.delete(subscription);
-      if (this.#end !== undefined) return;
-      try {
-        if (isWellKnown) await this.#forgetOwner(sender);
-        await this.#removeRule(text);
-      } catch (e) {
-        if (this.#end === undefined) throw e;
-      }
-    };
-    this.#subscriptions.add(subscription);
-    try {
-      if (isWellKnown) await this.#knowOwner(sender);
-      await this.#addRule(text);
-    } catch (e) {
-      this.#subscriptions.delete(subscription);
-      if (isWellKnown) await this.#forgetOwner(sender).catch(() => {});
-      throw e;
-    }
-    return { [Symbol.asyncDispose]: release };
+    return this.#subscriptions.add(rule, listener, options.signature);
   }
 
   /** Offers an object. @throws SDK_ERR_DBUS_VALUE, TypeError (see Objects.add) */
@@ -298,7 +185,7 @@ export class Bus implements AsyncDisposable {
     if (!this.#watchesLeaving) {
       this.#watchesLeaving = true;
       // Calls of whoever leaves the bus need no answer.
-      this.#addRule(LEAVING).catch((e) => this.#problem(e));
+      this.#subscriptions.addRule(LEAVING).catch((e) => this.#problem(e));
     }
     return this.#objects.add(path, object);
   }
@@ -467,25 +354,7 @@ export class Bus implements AsyncDisposable {
 
   #onSignal(message: Incoming): void {
     if (message.sender === DAEMON) this.#onDaemonSignal(message);
-    for (const subscription of [...this.#subscriptions]) {
-      const { rule, signature, listener } = subscription;
-      if (!this.#subscriptions.has(subscription) || !matches(rule, message, this.#senderOf(rule))) continue;
-      if (signature !== undefined && signature !== message.signature) continue;
-      try {
-        // Descriptors are not passed on, and an index into none is refused.
-        const values = readBody(message, []);
-        if (rule.arg0 !== undefined && values[0] !== rule.arg0) continue;
-        const { sender = '', path = '', member = '' } = message;
-        listener({ sender, path, interface: message.interface ?? '', member, values });
-      } catch (e) {
-        this.#problem(e);
-      }
-    }
-  }
-
-  #senderOf({ sender }: SignalRule): string | undefined {
-    if (sender === undefined || sender === DAEMON || sender.startsWith(':')) return sender;
-    return this.#owners.get(sender)?.owner;
+    this.#subscriptions.tell(message);
   }
 
   #onDaemonSignal(message: Incoming): void {
@@ -493,8 +362,7 @@ export class Bus implements AsyncDisposable {
     const { member, signature } = message;
     if (member === 'NameOwnerChanged' && signature === 'sss') {
       const [name = '', , owner = ''] = readBody(message, []) as string[];
-      const known = this.#owners.get(name);
-      if (known !== undefined) Object.assign(known, { owner: owner || undefined, wasTold: true });
+      this.#subscriptions.ownerChanged(name, owner);
       if (owner === '') this.#objects.abort(name);
     }
     if ((member === 'NameLost' || member === 'NameAcquired') && signature === 's') {
@@ -533,55 +401,6 @@ export class Bus implements AsyncDisposable {
     return errors.SDK_ERR_DBUS_CLOSED({ details: { address: this.address, why: 'it was closed here' } });
   }
 
-  // Match rules
-
-  async #addRule(rule: string): Promise<void> {
-    const count = this.#rules.get(rule) ?? 0;
-    this.#rules.set(rule, count + 1);
-    // Each is added as often as it is used: the bus counts as well, and nobody has to wait for somebody else's.
-    try {
-      await this.#daemon('AddMatch', 's', [rule], '');
-    } catch (e) {
-      this.#countDown(rule);
-      throw e;
-    }
-  }
-
-  async #removeRule(rule: string): Promise<void> {
-    if (this.#countDown(rule)) await this.#daemon('RemoveMatch', 's', [rule], '');
-  }
-
-  #countDown(rule: string): boolean {
-    const count = this.#rules.get(rule) ?? 0;
-    if (count <= 1) this.#rules.delete(rule);
-    else this.#rules.set(rule, count - 1);
-    return count > 0;
-  }
-
-  async #knowOwner(name: string): Promise<void> {
-    const known = this.#owners.get(name);
-    if (known !== undefined) {
-      known.users++;
-      return known.ready;
-    }
-    const find = async (): Promise<void> => {
-      await this.#addRule(ownerRule(name));
-      const owner = await this.#ownerOf(name);
-      if (!entry.wasTold) entry.owner = owner;
-    };
-    const entry: Owner = { owner: undefined, users: 1, wasTold: false, ready: Promise.resolve() };
-    this.#owners.set(name, entry);
-    entry.ready = find();
-    return entry.ready;
-  }
-
-  async #forgetOwner(name: string): Promise<void> {
-    const known = this.#owners.get(name);
-    if (known === undefined || --known.users > 0) return;
-    this.#owners.delete(name);
-    await this.#removeRule(ownerRule(name));
-  }
-
   async #ownerOf(name: string): Promise<string | undefined> {
     try {
       return (await this.#daemon('GetNameOwner', 's', [name], 's'))[0] as string;
@@ -597,52 +416,6 @@ export class Bus implements AsyncDisposable {
   }
 }
 
-const LEAVING = `${matchRule({ sender: DAEMON, interface: DAEMON, member: 'NameOwnerChanged' })},arg2=''`;
-const ownerRule = (name: string): string =>
-  matchRule({ sender: DAEMON, interface: DAEMON, member: 'NameOwnerChanged', arg0: name });
-
 function limit(why: string) {
   return errors.SDK_ERR_DBUS_LIMIT({ details: { why } });
-}
-
-/**
- * Connects to a message bus, as the user of this process.
- * @throws SDK_ERR_DBUS_ADDRESS, SDK_ERR_DBUS_CONNECT
- */
-export async function connectBus(options: ConnectOptions): Promise<Bus> {
-  options.signal?.throwIfAborted();
-  const address = busAddress(options.bus);
-  if (address === undefined)
-    throw errors.SDK_ERR_DBUS_CONNECT({ details: { address: options.bus, why: 'this session has none' } });
-  let failure: unknown;
-  for (const socket of socketsOf(address)) {
-    try {
-      return await connectSocket(socket, address, options);
-    } catch (e) {
-      options.signal?.throwIfAborted();
-      failure = e;
-    }
-  }
-  const why = failure instanceof Error ? failure.message : String(failure);
-  throw errors.SDK_ERR_DBUS_CONNECT({ details: { address, why } });
-}
-
-async function connectSocket(socket: string, address: string, options: ConnectOptions): Promise<Bus> {
-  const { timeoutMs = 10_000, signal } = options;
-  const bus = new Bus(connectUnix(socket), address, options);
-  let timer: NodeJS.Timeout | undefined;
-  const give = Promise.withResolvers<never>();
-  const onAbort = (): void => give.reject(signal?.reason);
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    timer = setTimeout(() => give.reject(new Error(`it does not answer within ${timeoutMs} ms`)), timeoutMs);
-    await Promise.race([bus.begin(), give.promise]);
-    return bus;
-  } catch (e) {
-    await bus.close();
-    throw e;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
-  }
 }

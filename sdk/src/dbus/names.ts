@@ -2,6 +2,10 @@
 
 import { errors } from '../errors.ts';
 
+/** Who owns the bus itself. */
+export const DAEMON = 'org.freedesktop.DBus';
+export const DAEMON_PATH = '/org/freedesktop/DBus';
+
 /** Of all but paths. */
 const NAME_MAX = 255;
 
