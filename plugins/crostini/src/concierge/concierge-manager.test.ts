@@ -55,7 +55,7 @@ test('a VM starts in the order of ChromeOS, and stops when maitred is asked', as
       { path: '/r', ro: true, format: 'raw' },
       { path: '/disks/foo.img', format: 'raw' },
     ],
-    vsock: { ports: [8888, 9001] },
+    vsock: { ports: [8888, 8890, 9001] },
     balloon: true,
     net: [{ address: '100.115.92.26/30', gateway: '100.115.92.25', dns: '100.115.92.3' }],
   });
@@ -184,7 +184,7 @@ test('only who is a VM may call, and only while it runs', async () => {
   await using rig = await startRig();
   await rig.manager.startVm({ name: 'foo' });
   expect(rig.manager.answer('t-bar', 7777)).toBeUndefined();
-  expect(rig.manager.answer('t-foo', 7778)).toBeUndefined();
+  expect(rig.manager.answer('t-foo', 7776)).toBeUndefined();
   await rig.fake.callReady('t-foo');
   rig.fake.behaviour = { lingers: true };
   const stop = rig.manager.stopVm('foo');

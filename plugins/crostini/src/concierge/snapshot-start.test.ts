@@ -73,3 +73,12 @@ test.each([{ kernelParams: ['quiet'] }, { files: { kernel: '/own' } }])(
     expect(snapshots.done).toEqual([]);
   },
 );
+
+test('a machine that was being saved when its runtime was killed is ended by the next', async () => {
+  await using rig = await startRig();
+  rig.fake.behaviour = { absent: true };
+  await rig.fake.vms.start({ name: 't.template-12345678' });
+  await using next = await rig.restart();
+  expect(next.fake.done).toEqual(['force']);
+  expect(next.fake.machines.get('t.template-12345678')?.state).toBe('stopped');
+});
