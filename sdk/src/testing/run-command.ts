@@ -8,6 +8,8 @@ export interface RunCommandOptions {
   /** What the command reads from its standard input. */
   readonly input?: string;
   readonly signal?: AbortSignal;
+  /** The folder that it is called in. Default: that of this process. */
+  readonly cwd?: string;
   /** Default: none, 80 × 24. */
   readonly terminal?: Partial<CommandTerminal>;
 }
@@ -34,13 +36,15 @@ export interface CommandResult {
 export async function runCommand(
   runtime: Pick<Runtime, 'commands'>,
   name: string,
-  { args = [], options = {}, input = '', terminal = {}, signal = new AbortController().signal }: RunCommandOptions = {},
+  given: RunCommandOptions = {},
 ): Promise<CommandResult> {
+  const { args = [], options = {}, input = '', terminal = {}, cwd = process.cwd() } = given;
+  const { signal = new AbortController().signal } = given;
   const [out, err, data, progress]: [string[], string[], unknown[], string[]] = [[], [], [], []];
   const [chunks, errChunks]: [Uint8Array[], Uint8Array[]] = [[], []];
   const io: CommandIo = {
     terminal: { isTTY: false, columns: 80, rows: 24, ...terminal },
-    cwd: process.cwd(),
+    cwd,
     out: async (line) => void out.push(line),
     err: async (line) => void err.push(line),
     write: async (bytes) => void chunks.push(bytes.slice()),

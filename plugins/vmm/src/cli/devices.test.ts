@@ -53,3 +53,19 @@ test('counters are shown by how much they have changed', async () => {
   const out = await trace(2, { stats }, { counters: true });
   expect(out.map((line) => line.slice(13))).toEqual(['reads +5', 'reads +5']);
 });
+
+test('the path of a device that is plugged in is where the command was called, not where the runtime is', async () => {
+  const asked: unknown[] = [];
+  const vms = { attach: async (_vm: string, device: unknown) => asked.push(device) } as unknown as Vms;
+  const plugin = definePlugin({ name: 'fake', setup: (ctx) => addDevices(ctx.commands, vms, async () => []) });
+  await using runtime = await createTestRuntime({ plugins: [plugin] });
+  const attach = (text: string) => runtime.run('vm device attach', { args: ['dev', text], cwd: '/home/someone' });
+  await attach('block,path=disks/more.img,id=more');
+  await attach('block,path=/srv/more.img');
+  await attach('rng');
+  expect(asked).toEqual([
+    { kind: 'block', id: 'more', options: { path: '/home/someone/disks/more.img' } },
+    { kind: 'block', options: { path: '/srv/more.img' } },
+    { kind: 'rng', options: {} },
+  ]);
+});

@@ -1,5 +1,6 @@
 // `runtime vm device …`.
 
+import { resolve } from 'node:path';
 import { type CommandRegistry, sleep, systemClock } from '@runtime/sdk';
 import type { Vms } from '../contract.ts';
 import { parseKeyValues } from './key-values.ts';
@@ -126,7 +127,9 @@ export function addDevices(commands: CommandRegistry, vms: Vms, kinds: () => Pro
       args: [VM, { name: 'device', summary: 'KIND[,key=value…]', required: true }],
     },
     async ({ args: [vm = '', text = ''], io }) => {
-      const { kind, id, ...options } = guessed(parseKeyValues(text, 'device', 'kind'));
+      const { kind, id, ...given } = guessed(parseKeyValues(text, 'device', 'kind'));
+      // The runtime works in another folder.
+      const options = typeof given.path === 'string' ? { ...given, path: resolve(io.cwd, given.path) } : given;
       const named = typeof id === 'string' ? { id } : {};
       const device = await vms.attach(vm, { kind: String(kind), ...named, options });
       await io.data({ vm, device });
