@@ -1,7 +1,7 @@
 // The rest of the world, as those see it who ask it for something.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Namespace } from './answers.ts';
@@ -26,8 +26,11 @@ export async function makeWorld(): Promise<Namespace> {
   ip('link set uplink up');
   ip(`route add default via ${WORLD.address}`);
   await world.ask('up');
-  const names = join(mkdtempSync(join(tmpdir(), 'world-')), 'resolv.conf');
+  const folder = mkdtempSync(join(tmpdir(), 'world-'));
+  const names = join(folder, 'resolv.conf');
   writeFileSync(names, `nameserver ${WORLD.address}\n`);
   execFileSync('mount', ['--bind', names, '/etc/resolv.conf']);
+  // It stays where it is mounted.
+  rmSync(folder, { recursive: true });
   return world;
 }
