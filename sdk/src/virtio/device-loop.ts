@@ -105,6 +105,11 @@ export class DeviceLoop {
     return this.#running.map(({ face }) => face);
   }
 
+  /** Indices of the queues that the device has failed. */
+  get failed(): readonly number[] {
+    return this.#running.filter(({ failed }) => failed).map(({ queue }) => queue.index);
+  }
+
   add(queue: Virtqueue, kick: number): void {
     const watched = kick < 0 ? undefined : watch(kick, { readable: true }, () => this.#kicked(kick));
     const face = this.#tracer.wrap(queue);

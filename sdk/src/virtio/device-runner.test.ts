@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { drainEventfd, eventfd, signalEventfd } from '../linux/eventfd.ts';
+import { mapAnonymous } from '../linux/mapping.ts';
 import { driveDevice } from '../testing/virtio/drive-device.ts';
 import { type DeviceContext, type DeviceDefinition, defineDevice } from './device.ts';
+import { InflightRegion } from './inflight.ts';
 
 interface Options {
   readonly add: number;
@@ -133,6 +135,38 @@ test('a device that throws stops its queue, and says so', async () => {
   queue.kick();
   await expect.poll(() => driven.log.join()).toMatch(/serves no more: .*a bug/s);
   expect(driven.runner.describe()).toMatchObject({ failure: 'queue 0: Error: a bug' });
+});
+
+test.each([false, true])('other code serves what the code that threw has left (packed: %s)', async (packed) => {
+  const careless = adder(1, {
+    setup: () => ({
+      process(queue) {
+        queue.pop();
+        throw new Error('a bug');
+      },
+      // It waits for what it has forgotten.
+      quiesce: () => new Promise<void>(() => {}),
+      snapshot: () => ({ served: 3 }),
+    }),
+  });
+  await using driven = await driveDevice(careless, { driver: { packed } });
+  const queue = driven.queue();
+  using region = mapAnonymous(4096);
+  await driven.runner.stopQueue(0);
+  const inflight = InflightRegion.queue(region, 0, 0, 8, packed);
+  driven.runner.startQueue({ setup: { ...queue.setup({ index: 0 }), inflight }, kick: queue.kickFd });
+  const mended: number[] = [];
+  driven.runner.link = { notifyConfigChange: () => {}, queueBroken: () => {}, queueMended: (i) => mended.push(i) };
+
+  for (const value of [1, 2, 3]) queue.add([bytes(value)], [1]);
+  queue.kick();
+  await expect.poll(() => driven.log.join()).toMatch(/serves no more/);
+  await driven.runner.replace(adder(10));
+  const answers = await driven.completions(3);
+  expect(answers.map(({ data }) => [...data])).toEqual([[11], [12], [13]]);
+  expect((await driven.exchange([bytes(4)], [1])).data).toEqual(bytes(14));
+  expect([mended, driven.stats.served]).toEqual([[0], 7]);
+  expect(driven.runner.describe()).not.toHaveProperty('failure');
 });
 
 test.each(['io_uring', 'sync'] as const)('reads and writes files from guest memory with %s', async (io) => {

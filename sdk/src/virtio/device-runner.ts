@@ -17,6 +17,8 @@ import { createVirtqueue, type Virtqueue } from './virtqueue.ts';
 
 /** Finishing what is outstanding before code is replaced, in ms. */
 const QUIESCE_MS = 10_000;
+/** The same, for code that has failed: it may wait for what will never end. */
+const FAILED_QUIESCE_MS = 1_000;
 const DEFAULT_QUEUE_SIZE = 256;
 const MAX_QUEUE_SIZE = 32_768;
 const MAX_QUEUES = 256;
@@ -36,6 +38,8 @@ export interface RunnerOptions {
 export interface RunnerLink {
   notifyConfigChange(): void;
   queueBroken(index: number): void;
+  /** It serves again, as other code has taken over. */
+  queueMended(index: number): void;
 }
 
 interface Generation {
@@ -57,6 +61,8 @@ export class DeviceRunner implements BackendDevice {
   readonly #start: RunnerOptions;
   readonly #config: DeviceConfigSpace;
   readonly #loop: DeviceLoop;
+  /** Of the queues that run. */
+  readonly #starts: Map<number, QueueStart> = new Map();
   #generation: Generation;
   #acked = 0n;
   #reloads = 0;
@@ -141,8 +147,10 @@ export class DeviceRunner implements BackendDevice {
     this.#acked = features;
   }
 
-  startQueue({ setup, kick }: QueueStart): void {
+  startQueue(start: QueueStart): void {
+    const { setup, kick } = start;
     const queue = createVirtqueue(setup);
+    this.#starts.set(setup.index, start);
     this.#loop.add(queue, kick);
     const face = this.#loop.get(setup.index) ?? queue;
     this.#guarded('started', () => this.#generation.instance.started?.(face));
@@ -150,6 +158,7 @@ export class DeviceRunner implements BackendDevice {
 
   async stopQueue(index: number): Promise<number> {
     const queue = await this.#loop.remove(index);
+    this.#starts.delete(index);
     if (queue === undefined) return 0;
     this.#guarded('stopped', () => this.#generation.instance.stopped?.(index));
     return queue.stop();
@@ -157,6 +166,8 @@ export class DeviceRunner implements BackendDevice {
 
   setCall(index: number, fd: number): void {
     this.#loop.get(index)?.setCall(fd);
+    const start = this.#starts.get(index);
+    if (start !== undefined) this.#starts.set(index, { ...start, setup: { ...start.setup, call: fd } });
   }
 
   reset(): void {
@@ -196,7 +207,8 @@ export class DeviceRunner implements BackendDevice {
 
   /**
    * Puts other code of the same device in the place of the present one. The driver notices nothing but a pause; when the
-   * new code cannot take over, the old one goes on. @throws SDK_ERR_DEVICE, what its setup threw
+   * new code cannot take over, the old one goes on. Queues that the old one has failed are served again, with the requests
+   * that it has not answered where there are records of them. @throws SDK_ERR_DEVICE, what its setup threw
    */
   async replace(device: AnyDevice): Promise<void> {
     const old = this.#generation;
@@ -209,7 +221,8 @@ export class DeviceRunner implements BackendDevice {
     const offered = featureMask(device, options, fds) | COMMON_FEATURES;
     const missing = this.#acked & this.features & ~offered;
     if (missing !== 0n) throw refuse(`it lacks the features 0x${missing.toString(16)}, which the driver uses`);
-    await this.#quiesce(old);
+    const { failed } = this.#loop;
+    await this.#quiesce(old, failed.length > 0);
     try {
       const state = structuredClone(old.instance.snapshot?.());
       const previous =
@@ -221,6 +234,7 @@ export class DeviceRunner implements BackendDevice {
       this.#reloads += 1;
       this.#failure = undefined;
       this.#tellStarted();
+      for (const index of failed) await this.#mend(index);
     } finally {
       this.#loop.resume();
     }
@@ -241,6 +255,15 @@ export class DeviceRunner implements BackendDevice {
       this.#tellStarted();
       throw e;
     }
+  }
+
+  /** Begins a queue anew where it is. */
+  async #mend(index: number): Promise<void> {
+    const start = this.#starts.get(index);
+    const queue = await this.#loop.remove(index);
+    if (start === undefined || queue === undefined) return;
+    this.startQueue({ ...start, setup: { ...start.setup, base: queue.stop() } });
+    this.link?.queueMended(index);
   }
 
   #setUp(definition: AnyDevice, options: unknown, previous: Handover<unknown> | undefined): Generation {
@@ -288,10 +311,12 @@ export class DeviceRunner implements BackendDevice {
     abort.abort();
   }
 
-  async #quiesce({ definition, instance }: Generation): Promise<void> {
+  /** @param hasFailed it does what it still can */
+  async #quiesce({ definition, instance }: Generation, hasFailed = false): Promise<void> {
     this.#loop.pause();
     const quiet = (async () => {
-      await instance.quiesce?.();
+      if (hasFailed) await this.#settleFailed(instance);
+      else await instance.quiesce?.();
       await this.#loop.drained();
     })();
     let timer: NodeJS.Timeout | undefined;
@@ -310,6 +335,15 @@ export class DeviceRunner implements BackendDevice {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  async #settleFailed(instance: DeviceInstance<unknown>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, FAILED_QUIESCE_MS);
+    });
+    await Promise.race([(async () => instance.quiesce?.())().catch(() => {}), late]);
+    clearTimeout(timer);
   }
 
   #tellStarted(): void {

@@ -57,7 +57,11 @@ export class DrivenDevice implements AsyncDisposable {
     this.queues = parts.setUp({});
     this.log = parts.log;
     this.#ownRam = parts.ownRam;
-    parts.runner.link = { notifyConfigChange: () => this.configChanges++, queueBroken: () => {} };
+    parts.runner.link = {
+      notifyConfigChange: () => this.configChanges++,
+      queueBroken: () => {},
+      queueMended: () => {},
+    };
   }
 
   get stats(): Readonly<Record<string, number>> {

@@ -173,6 +173,7 @@ export class DeviceTeam implements BackendDevice {
 
   #event(event: MateEvent): void {
     if (event.kind === 'broken') this.#first.link?.queueBroken(event.index);
+    else if (event.kind === 'mended') this.#first.link?.queueMended(event.index);
     else this.#log[event.level](event.message, event.fields as Readonly<Record<string, unknown>> | undefined);
   }
 }

@@ -120,6 +120,7 @@ async function createRunner({ id, root, file, options, fds }: MateStart): Promis
     // All instances change alike, and the first one tells the driver.
     notifyConfigChange: () => {},
     queueBroken: (index) => tell({ kind: 'broken', index }),
+    queueMended: (index) => tell({ kind: 'mended', index }),
   };
   return created;
 }

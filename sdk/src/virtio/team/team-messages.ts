@@ -48,6 +48,7 @@ export interface MateRequest {
 }
 export type MateEvent =
   | { readonly kind: 'broken'; readonly index: number }
+  | { readonly kind: 'mended'; readonly index: number }
   | { readonly kind: 'log'; readonly level: 'info' | 'warn'; readonly message: string; readonly fields?: object };
 export type FromMate =
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }

@@ -80,6 +80,12 @@ export class VhostUserBackend {
     if (ring !== undefined) this.#session.rings.tellBroken(ring, 'the device has given it up');
   }
 
+  /** Other code of the device serves it again. */
+  queueMended(index: number): void {
+    const ring = this.#session.rings.all[index];
+    if (ring !== undefined) ring.broken = undefined;
+  }
+
   /**
    * Has the front end map part of a file into a shared memory region of the device. The descriptor stays the caller's.
    * @throws SDK_ERR_VHOST_USER_REFUSED, SDK_ERR_VHOST_USER_CLOSED
