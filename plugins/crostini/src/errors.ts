@@ -34,7 +34,7 @@ export const crostiniErrorTable = {
   },
   CROSTINI_ERR_USAGE: {
     message: '--{option}: {why}',
-    remedy: 'runtime help start, and the like, say what can be given.',
+    remedy: 'runtime help and the name of the command say what can be given.',
     grpc: invalidArgument,
     exit: 2,
   },

@@ -50,6 +50,9 @@ describe('data', () => {
       ),
     ).toBe('ID  NAME  MORE\n 1  a     -\n20  -     yes');
     expect(await formatData([], 'table')).toBe('(none)');
+    const sizes = [{ bytes: 3 * 2 ** 30, 'used-bytes': 1000 }];
+    expect(await formatData(sizes, 'table')).toBe('  BYTES  USED-BYTES\n3.0 GiB        1000');
+    expect(JSON.parse(await formatData(sizes, 'json'))).toEqual(sizes);
     expect(await formatData(['a', 'b'], 'table')).toBe('a\nb');
     expect(await formatData('text', 'table')).toBe('text');
   });

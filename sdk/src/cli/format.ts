@@ -91,6 +91,16 @@ function isWide(code: number): boolean {
 
 type Row = Readonly<Record<string, unknown>>;
 
+const UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/** People do not count bytes; programs get them as they are. */
+function shown(key: string, value: unknown): unknown {
+  const isSize = /(^|-)bytes$/.test(key) && typeof value === 'number' && value >= 1024;
+  if (!isSize) return value;
+  const at = Math.min(UNITS.length, Math.floor(Math.log2(value) / 10));
+  return `${(value / 2 ** (10 * at)).toFixed(1)} ${UNITS[at - 1]}`;
+}
+
 /** Any data: a list of records is a table, a record its keys and values. */
 function dataToText(value: unknown): string {
   if (Array.isArray(value)) {
@@ -101,7 +111,7 @@ function dataToText(value: unknown): string {
       value,
       keys.map((key) => ({
         title: key.toUpperCase(),
-        value: (row) => row[key],
+        value: (row) => shown(key, row[key]),
         align: value.every((row) => typeof row[key] === 'number' || typeof row[key] === 'bigint') ? 'right' : 'left',
       })),
     );
@@ -117,7 +127,7 @@ export function formatFields(fields: readonly (readonly [string, unknown])[]): s
     .map(([key, value]) => {
       const nested = (Array.isArray(value) && value.some(isRow)) || (isRow(value) && Object.keys(value).length > 0);
       if (nested) return `${key}\n${indent(dataToText(value))}`;
-      return `${key}${' '.repeat(width - displayWidth(key))}${GAP}${cellText(value)}`;
+      return `${key}${' '.repeat(width - displayWidth(key))}${GAP}${cellText(shown(key, value))}`;
     })
     .join('\n');
 }

@@ -100,6 +100,8 @@ test('start tells what runs, and stays only where nothing else keeps the VM', as
 test('stop takes names, or all', async () => {
   expect(await run('stop', { args: ['foo', 'bar'] })).toMatchObject({ done: ['stop foo', 'stop bar'] });
   expect(await run('stop', { options: { all: true } })).toMatchObject({ done: ['stop all'] });
+  const misspelt = await run('stop', { args: ['foo', 'fooo'] });
+  expect(misspelt).toMatchObject({ code: 0, err: ['VM fooo does not run'] });
   await expect(run('stop', { args: ['foo'], options: { all: true } })).rejects.toThrow('names, too');
 });
 

@@ -24,7 +24,10 @@ export function addDelete(commands: CommandRegistry, parts: CommandParts): void 
       const [disk] = await disks.list({ vm: name });
       if (!runs && disk === undefined && !logs.has(key))
         throw errors.CROSTINI_ERR_VM_NOT_FOUND({ details: { vm: name } });
-      if (!options.yes && !(await agrees(io, `Delete VM ${name} and all that is on its disk? [y/N] `))) return 1;
+      if (!options.yes && !(await agrees(io, `Delete VM ${name} and all that is on its disk? [y/N] `))) {
+        await io.err('Nothing was deleted; -y deletes without a question.');
+        return 1;
+      }
       await manager.stopVm(name, { reason: 'DESTROY_DISK_IMAGE_REQUESTED' });
       if (disk !== undefined) await disks.destroy({ vm: name });
       logs.remove(key);

@@ -174,8 +174,8 @@ export function addDisk(commands: CommandRegistry, disks: Disks): void {
 
 function row({ vm, type, bytes, allocatedBytes, minBytes, userChosenSize, path }: DiskInfo): object {
   return {
-    ...{ vm, type: type ?? null, bytes, allocated: allocatedBytes },
-    ...{ min: minBytes ?? null, 'chosen-size': userChosenSize, path },
+    ...{ vm, type: type ?? null, bytes, 'allocated-bytes': allocatedBytes },
+    ...{ 'min-bytes': minBytes ?? null, 'chosen-size': userChosenSize, path },
   };
 }
 

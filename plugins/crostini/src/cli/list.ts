@@ -72,7 +72,7 @@ function parseFilters(filters: readonly string[]): (vm: TerminaVm) => boolean {
   for (const filter of filters) {
     const [, key = '', value = ''] = /^([a-z]+)=(.*)$/s.exec(filter) ?? [];
     if (!Object.hasOwn(FILTERS, key)) {
-      const why = `${JSON.stringify(filter.slice(0, 60))} is not one of ${Object.keys(FILTERS).join(', ')}, "=" and a value`;
+      const why = `${JSON.stringify(filter.slice(0, 60))} is no filter: it is one of ${Object.keys(FILTERS).join(', ')} and what that is to be, such as state=running`;
       throw errors.CROSTINI_ERR_USAGE({ details: { option: 'filter', why } });
     }
     values.set(key, [...(values.get(key) ?? []), value]);

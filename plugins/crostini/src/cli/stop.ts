@@ -20,7 +20,12 @@ export function addStop(commands: CommandRegistry, parts: CommandParts): void {
       }
       await io.progress('waiting for the guest to shut down');
       if (options.all) await parts.manager.stopAllVms();
-      else await Promise.all(args.map((name) => parts.manager.stopVm(name)));
+      else {
+        const there = new Set((await parts.manager.listVms()).map(({ name }) => name));
+        // No error, as what is wanted is so; but a name may be misspelt.
+        for (const name of args) if (!there.has(name)) await io.err(`VM ${name} does not run`);
+        await Promise.all(args.map((name) => parts.manager.stopVm(name)));
+      }
     },
   );
 }

@@ -377,6 +377,26 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     expect(await call('CancelDiskImageOperation', { command_uuid: 'x' })).toMatchObject({ success: false });
   });
 
+  test('vmc of ChromeOS finds what it needs, in its order', async () => {
+    const ours = { cryptohome_id: OWNER, vm_name: 'termina' };
+    const others = await call('ListVmDisks', { ...ours, storage_location: 'STORAGE_CRYPTOHOME_PLUGINVM' });
+    expect(others).toMatchObject({ success: true, images: [] });
+    const image = { ...ours, image_type: 'DISK_IMAGE_AUTO', storage_location: 'STORAGE_CRYPTOHOME_ROOT' };
+    const { disk_path: path } = await call('CreateDiskImage', image, [[]]);
+    const all = await call('ListVmDisks', { ...ours, all_locations: true });
+    expect(all).toMatchObject({ images: [{ name: 'termina', vm_type: 'TERMINA' }] });
+    const wishes = { enable_gpu: false, enable_big_gl: false, vtpm_proxy: false, enable_audio_capture: false };
+    const request = {
+      ...{ name: 'termina', owner_id: OWNER, vm_username: '', vm_type: 'TERMINA', start_termina: false, timeout: 0 },
+      ...{ ...wishes, kernel_params: ['quiet'], disks: [{ path, writable: true, do_mount: false }] },
+      ...{ vm: { dlc_id: 'termina-dlc' }, oem_strings: [], fds: [] },
+    };
+    expect(await call('StartVm', request, [[]])).toMatchObject({ success: true, status: 'VM_STATUS_RUNNING' });
+    expect(await call('GetVmInfo', request)).toMatchObject({ success: true });
+    expect(await call('GetVmLogs', request)).toMatchObject({ log: expect.any(String) });
+    expect(await call('StopVm', request)).toMatchObject({ success: true });
+  });
+
   test('clients of 2021 send descriptors one by one, or none', async () => {
     const raw = async (member: MethodName, request: object, fds: readonly number[]) => {
       const { request: asked, response } = METHODS[member] as Required<MethodRow>;

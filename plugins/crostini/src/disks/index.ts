@@ -27,7 +27,7 @@ import { Jobs } from './jobs.ts';
 import { Journal } from './journal.ts';
 import { checkStoppedResize, type RequestDevice, resizeRunning, resizeStopped } from './resize.ts';
 import { runTask } from './run-task.ts';
-import { automaticSize, chosenSize } from './sizes.ts';
+import { automaticSize, chosenSize, sizeText } from './sizes.ts';
 import { type DiskPlace, DiskStore, type StoredDisk } from './store.ts';
 
 export type { GuestFilesystem, RunningDisk } from './guest-filesystem.ts';
@@ -237,7 +237,7 @@ class DiskManager implements Disks, AsyncDisposable {
     const free = this.#store.free();
     if (more > free)
       throw errors.CROSTINI_ERR_DISK_SPACE({
-        details: { folder: this.#store.root, why: `${more} bytes are needed, and ${free} are free` },
+        details: { folder: this.#store.root, why: `${sizeText(more)} are needed, and ${sizeText(free)} are free` },
       });
   }
 

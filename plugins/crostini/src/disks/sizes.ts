@@ -15,7 +15,7 @@ export function chosenSize(bytes: number, maxBytes: number): number {
   if (!Number.isSafeInteger(bytes)) throw refuse('that is no whole number');
   if (bytes < MIN_BYTES) throw refuse('it is too small');
   const size = Math.ceil(bytes / BLOCK) * BLOCK;
-  if (size > maxBytes) throw refuse(`at most ${maxBytes} are allowed`);
+  if (size > maxBytes) throw refuse(`at most ${sizeText(maxBytes)} are allowed`);
   return size;
 }
 
@@ -23,7 +23,14 @@ export function chosenSize(bytes: number, maxBytes: number): number {
 export function automaticSize(free: number, maxBytes: number, folder: string): number {
   const size = Math.floor(Math.min(maxBytes, free * SHARE) / BLOCK) * BLOCK;
   if (size >= MIN_AUTOMATIC) return size;
-  throw errors.CROSTINI_ERR_DISK_SPACE({ details: { folder, why: `${free} bytes are free, and 1 GiB is needed` } });
+  throw errors.CROSTINI_ERR_DISK_SPACE({ details: { folder, why: `${sizeText(free)} are free, and 1 GiB is needed` } });
+}
+
+/** `52.3 GiB` */
+export function sizeText(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const at = bytes < 1024 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  return `${at === 0 ? bytes : (bytes / 2 ** (10 * at)).toFixed(1)} ${units[at]}`;
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
