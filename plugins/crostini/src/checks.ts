@@ -48,7 +48,10 @@ async function checkImage(profile: CrostiniConfig['profile']): Promise<CheckResu
   if (newest !== undefined) {
     const more = older.length === 0 ? '' : `, and ${older.length} more of profile ${profile}`;
     const used = chosenImage(profile) ?? newest;
-    return { status: 'ok', found: `${used.id.slice(0, 12)} of ${new Date(used.madeAt).toISOString().slice(0, 10)}${more}` };
+    return {
+      status: 'ok',
+      found: `${used.id.slice(0, 12)} of ${new Date(used.madeAt).toISOString().slice(0, 10)}${more}`,
+    };
   }
   try {
     await run('mkfs.erofs', ['--help']);
