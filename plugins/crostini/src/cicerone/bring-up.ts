@@ -28,7 +28,16 @@ export function containerUser(): string {
 }
 
 /** The VM runs already. What is there is used as it is. @throws CROSTINI_ERR_…, SDK_ERR_IMAGE_… */
-export async function bringUpContainer(
+export function bringUpContainer(
+  parts: BringUpParts,
+  name: ContainerName,
+  user: string,
+  wishes: ContainerWishes,
+): Promise<Container> {
+  return parts.cicerone.inTurn(name, () => bringUp(parts, name, user, wishes));
+}
+
+async function bringUp(
   { concierge, cicerone }: BringUpParts,
   name: ContainerName,
   user: string,

@@ -244,3 +244,22 @@ test('a shell is opened by a call of garcon, and by nobody else', async () => {
   // The port is gone with the call.
   expect(cicerone.answer('m', dialled[0] ?? 0)).toBeUndefined();
 });
+
+test('who wants the same container at the same time waits for the other, well or not', async () => {
+  const order: string[] = [];
+  const work = (name: string, fails: boolean) =>
+    cicerone.inTurn(PENGUIN, async () => {
+      order.push(`${name} begins`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      order.push(`${name} ends`);
+      if (fails) throw new Error(name);
+      return name;
+    });
+  const other = cicerone.inTurn({ ...PENGUIN, container: 'other' }, async () => order.push('other'));
+  const results = await Promise.allSettled([work('a', true), work('b', false), work('c', false), other]);
+  expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled', 'fulfilled']);
+  expect(order.filter((one) => one !== 'other')).toEqual([
+    ...['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends'],
+  ]);
+  expect(order.indexOf('other')).toBeLessThan(order.indexOf('a ends'));
+});

@@ -51,6 +51,7 @@ export class CiceroneManager implements Containers {
   readonly #options: CiceroneOptions;
   readonly #records: ContainerRecords;
   readonly #seats: Map<string, VmSeat> = new Map();
+  readonly #turns: Map<string, Promise<unknown>> = new Map();
   #shellPort: number = SHELL_PORTS.first;
 
   constructor(options: CiceroneOptions) {
@@ -258,6 +259,19 @@ export class CiceroneManager implements Containers {
       seat.ports.delete(port);
       server.close();
       rmSync(path, { force: true });
+    }
+  }
+
+  /** One after the other for each container: who comes second finds what the first has done. */
+  async inTurn<T>({ vm, owner, container }: ContainerName, work: () => Promise<T>): Promise<T> {
+    const key = `${keyText(vmKey(vm, owner))}/${container}`;
+    const before = this.#turns.get(key);
+    const mine = (before ?? Promise.resolve()).then(work, work);
+    this.#turns.set(key, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#turns.get(key) === mine) this.#turns.delete(key);
     }
   }
 
