@@ -2,6 +2,7 @@
 // what is returned at its ends. Two that decide the same are the same diagram, whatever they were made from.
 
 import { errors } from '../errors.ts';
+import { ordered } from './order.ts';
 import { ARGUMENTS, type Atom, type Filter } from './policy.ts';
 
 export interface Ending {
@@ -19,7 +20,7 @@ export type Diagram = Ending | Branch;
 
 const BITS = 64;
 const LAST = ARGUMENTS * BITS;
-const MAX_NODES = 1_000_000;
+const MAX_NODES = 500_000;
 
 const isEnding = (diagram: Diagram): diagram is Ending => 'value' in diagram;
 const bitOf = (diagram: Diagram): number => (isEnding(diagram) ? LAST : diagram.bit);
@@ -113,8 +114,11 @@ export class Diagrams {
         continue;
       }
       // Clause by clause, so that no diagram of the whole condition is needed.
-      for (const clause of filter.condition.toReversed()) {
-        const all = clause.reduce<Diagram>((so, atom) => this.choose(so, this.atom(atom, bits), no), this.ending(1));
+      for (const clause of ordered(filter.condition).toReversed()) {
+        const all = clause.reduceRight<Diagram>(
+          (so, atom) => this.choose(this.atom(atom, bits), so, no),
+          this.ending(1),
+        );
         result = this.choose(all, decided, result);
       }
     }

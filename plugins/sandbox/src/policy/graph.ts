@@ -26,6 +26,9 @@ export type Node = Leaf | Test;
 export const isLeaf = (node: Node): node is Leaf => 'value' in node;
 
 const MAX_WORD = 0xffff_ffff;
+const MAX_NODES = 60_000;
+/** Of remembering, about a second. The policies of crosvm take some thousands. */
+const MAX_STEPS = 1_000_000;
 
 /** Thrown when it grows out of hand: what is known is then better forgotten. */
 export class GraphTooLarge extends Error {}
@@ -34,13 +37,12 @@ export class Graph {
   readonly #leaves = new Map<number, Leaf>();
   readonly #tests = new Map<string, Test>();
   readonly #remembers: boolean;
-  readonly #limit: number;
   #next = 0;
+  #steps = 0;
 
   /** @param remembers whether what a test says is used in those after it */
-  constructor(remembers: boolean, limit = 60_000) {
+  constructor(remembers: boolean) {
     this.#remembers = remembers;
-    this.#limit = limit;
   }
 
   leaf(value: number): Leaf {
@@ -65,7 +67,7 @@ export class Graph {
     const key = `${word},${code},${k},${yes.id},${no.id}`;
     const known = this.#tests.get(key);
     if (known !== undefined) return known;
-    if (this.#next > this.#limit) throw new GraphTooLarge();
+    if (this.#next > MAX_NODES) throw new GraphTooLarge();
     const words = (1 << (word >> 2)) | yes.words | no.words;
     const test: Test = { id: this.#next++, word, code, k, yes, no, words };
     this.#tests.set(key, test);
@@ -76,6 +78,7 @@ export class Graph {
     if (isLeaf(node) || (node.words & (1 << (fact.word >> 2))) === 0) return node;
     const known = done.get(node.id);
     if (known !== undefined) return known;
+    if (++this.#steps > MAX_STEPS) throw new GraphTooLarge();
     const implied = node.word === fact.word ? implication(fact, node.code, node.k) : undefined;
     let result: Node;
     if (implied === undefined) {

@@ -2,6 +2,7 @@
 
 import { highWord, JEQ, JGE, JGT, JSET, lowWord } from './bpf.ts';
 import type { Graph, Node } from './graph.ts';
+import { ordered } from './order.ts';
 import type { Atom, Filter } from './policy.ts';
 
 type Comparison = typeof JEQ | typeof JGE | typeof JGT | typeof JSET;
@@ -32,7 +33,7 @@ export function lowerFilters(
       node = decided;
       continue;
     }
-    for (const clause of filter.condition.toReversed()) {
+    for (const clause of ordered(filter.condition).toReversed()) {
       let next: Node = decided;
       const failed: Node = node;
       for (const atom of clause.toReversed()) next = lowerAtom(graph, atom, bits, next, failed);
