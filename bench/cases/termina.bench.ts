@@ -155,7 +155,6 @@ function client({ name, title, snapshots, side }: ClientVariant): Benchmark {
 
 /** Where the clock stands in a start that began at 0; ns. Those of the guest are by the clock of its kernel. */
 interface Passed {
-  readonly created: number;
   readonly machine: number;
   readonly node: number;
   readonly told: number;
@@ -169,8 +168,7 @@ interface Stage {
 }
 
 const STAGES: readonly Stage[] = [
-  { name: 'wish', title: 'image, addresses and record, until there is a machine', ns: (at) => at.created },
-  { name: 'machine', title: 'devices and QEMU, until it runs', ns: (at) => at.machine - at.created },
+  { name: 'machine', title: 'image, addresses, devices and QEMU, until the machine runs', ns: (at) => at.machine },
   { name: 'kernel', title: 'kernel of the guest, and Node in it, by its own clock', ns: (at) => at.node },
   { name: 'maitred', title: 'maitred, until it has called the host, by that clock', ns: (at) => at.told - at.node },
   {
@@ -184,18 +182,16 @@ const STAGES: readonly Stage[] = [
 async function timesOf(rig: TerminaRig, name: string): Promise<Passed> {
   const begun = process.hrtime.bigint();
   const now = (): number => Number(process.hrtime.bigint() - begun);
-  const passed = new Map<string, number>();
-  using events = new DisposableStack();
-  for (const topic of ['vm:created', 'vm:started'] as const) {
-    events.use(rig.runtime.events.on(topic, () => void passed.set(topic, now())));
-  }
+  let machine = Number.NaN;
+  using _ = rig.runtime.events.on('vm:started', () => {
+    machine = now();
+  });
   await untilRunning(rig, name);
   const started = now();
   const log = await rig.inGuest(name, 'dmesg');
   const logged = (text: string): number =>
     Number(new RegExp(`\\[ *([\\d.]+)\\] maitred: ${text}`).exec(log)?.[1]) * NS_PER_S;
-  const [created = Number.NaN, machine = Number.NaN] = [passed.get('vm:created'), passed.get('vm:started')];
-  return { created, machine, node: logged('Node runs'), told: logged('the host has been told'), started };
+  return { machine, node: logged('Node runs'), told: logged('the host has been told'), started };
 }
 
 function stage({ name, title, ns }: Stage): Benchmark {
