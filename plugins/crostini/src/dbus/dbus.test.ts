@@ -7,13 +7,11 @@ import { promisify } from 'node:util';
 import type { EventMap } from '@runtime/sdk';
 import { type Bus, connectBus, DBUS_ERRORS, isRemoteError, type Value } from '@runtime/sdk/dbus';
 import { memfdCreate } from '@runtime/sdk/linux';
-import { protoText } from '@runtime/sdk/protobuf';
 import { hasDbusDaemon, type PrivateBus, startPrivateBus } from '@runtime/sdk/testing';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Concierge, StartTermina, TerminaVm } from '../contract.ts';
 import type { DiskJob, Disks } from '../contract-disks.ts';
 import { errors } from '../errors.ts';
-import { conciergeTable } from '../wire/concierge.ts';
 import { conciergeWire } from '../wire/index.ts';
 import { dnsSettings, watchDns } from './dns-settings.ts';
 import { type DbusService, startDbus } from './index.ts';
@@ -27,6 +25,7 @@ import {
   SIGNALS,
   type SignalName,
 } from './methods.ts';
+import { hasPython, PYTHON, writeProtos } from './test-python.ts';
 import { UNSUPPORTED } from './unsupported.ts';
 import { inAddr } from './vm-info.ts';
 
@@ -600,30 +599,6 @@ describe.runIf(hasDbusDaemon())('concierge on a bus', () => {
     }
   });
 });
-
-const PYTHON = '/usr/bin/python3';
-
-/** Of Debian: python3-dbus, python3-gi, python3-protobuf and protobuf-compiler. */
-function hasPython(): boolean {
-  const imports = 'import dbus, dbus.mainloop.glib, gi.repository.GLib, google.protobuf';
-  const has = (command: string, ...args: string[]) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
-  return has('protoc', '--version') && has(PYTHON, '-c', imports);
-}
-
-/** The tables as programs in other languages want them. */
-function writeProtos(folder: string): void {
-  const { messages, enums } = conciergeTable;
-  const only = (prefix: string) => {
-    const pick = <T>(all: Readonly<Record<string, T>>): Record<string, T> =>
-      Object.fromEntries(Object.entries(all).filter(([name]) => name.startsWith(prefix)));
-    return { messages: pick(messages), enums: pick(enums), services: {} } as never;
-  };
-  writeFileSync(join(folder, 'arc.proto'), protoText('arc', only('arc.')));
-  writeFileSync(
-    join(folder, 'concierge.proto'),
-    protoText('vm_tools.concierge', only('vm_tools.concierge.'), ['arc.proto']),
-  );
-}
 
 const PYTHON_CLIENT = `
 import json, os, socket, struct, sys
