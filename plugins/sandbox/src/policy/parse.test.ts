@@ -83,6 +83,11 @@ test('unknown system calls are left out in C where calls are only logged', () =>
   expect([policy.rules.size, policy.warnings.length, policy.defaultAction.kind]).toEqual([1, 1, 'log']);
 });
 
+test('nothing is refused in Python where calls are only logged', () => {
+  const policy = parseText('ioctl: arg1 == 5; return EPERM\n', { kill: 'log' });
+  expect([decide(policy, 5n), decide(policy, 6n)]).toEqual([{ kind: 'log' }, { kind: 'log' }]);
+});
+
 test('arguments of 32 bits are cut', () => {
   const tables = tablesOf('arm');
   const policy = parseText('ioctl: arg1 in ~1\n', { tables });

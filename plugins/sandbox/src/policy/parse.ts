@@ -11,8 +11,8 @@ export interface ParseOptions {
   readonly dialect: Dialect;
   readonly tables: Tables;
   /**
-   * What `kill` means, and what becomes of calls that no line is about; default: kill-thread, as for minijail. In the
-   * dialect of C `log` also has lines left out that are about unknown system calls.
+   * What `kill` means, and what becomes of calls that no line is about; default: kill-thread, as for minijail. With
+   * `log`, lines of the dialect of C about unknown system calls are left out, and in Python's a `return` logs as well.
    */
   readonly kill?: Extract<ActionKind, 'kill-thread' | 'kill-process' | 'trap' | 'log'>;
   /** Instead of what @default says; only in Python's dialect. */

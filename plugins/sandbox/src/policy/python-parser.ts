@@ -82,8 +82,9 @@ class PythonParser {
   constructor(options: ParseOptions) {
     this.#options = options;
     this.#tables = options.tables;
+    const kill = options.kill ?? 'kill-thread';
     // linux/errno.h: EPERM
-    this.#kill = options.denylist === true ? { kind: 'errno', errno: 1 } : { kind: options.kill ?? 'kill-thread' };
+    this.#kill = options.denylist === true && kill !== 'log' ? { kind: 'errno', errno: 1 } : { kind: kill };
     this.#default = { action: options.denylist === true ? { kind: 'allow' } : this.#kill, at: undefined };
   }
 
@@ -245,7 +246,11 @@ class PythonParser {
     if (this.#options.denylist === true && token?.kind !== 'return') {
       throw reader.unexpected('"return", as in every line of a denylist,');
     }
-    if (reader.skip('return')) return { kind: 'errno', errno: Number(this.#constant(reader) & 0xffffn) };
+    if (reader.skip('return')) {
+      const errno = Number(this.#constant(reader) & 0xffffn);
+      // As with --use-ret-log: nothing is refused, so that all that would be is seen.
+      return this.#options.kill === 'log' ? { kind: 'log' } : { kind: 'errno', errno };
+    }
     if (token?.kind === 'number' && parseNumber(token.text, this.#tables.bits, true) === 1n) {
       reader.skip('number');
       return { kind: 'allow' };

@@ -109,8 +109,8 @@ export function readConstantsJson(file: string): Tables {
   try {
     // Numbers over 2^53 are kept as they are written.
     json = JSON.parse(text, (_, value: unknown, context?: { readonly source?: string }) =>
-      typeof value === 'number' && !Number.isSafeInteger(value) && context?.source !== undefined
-        ? BigInt(context.source)
+      typeof value === 'number' && !Number.isSafeInteger(value) && /^-?[0-9]+$/.test(context?.source ?? '')
+        ? BigInt(context?.source ?? '')
         : value,
     );
   } catch (e) {
