@@ -65,6 +65,9 @@ export class GuestTarget implements Target {
       queueBroken: () => {
         this.#broken = true;
       },
+      queueMended: () => {
+        this.#broken = false;
+      },
     };
   }
 
