@@ -39,7 +39,7 @@ export const sandboxErrorTable = {
   },
   SANDBOX_ERR_USAGE: {
     message: '--{option}: {why}',
-    remedy: 'runtime help sandbox policy check, and the like, say what can be given.',
+    remedy: 'runtime sandbox policy check --help, and the like, say what can be given.',
     grpc: invalidArgument,
     exit: 2,
   },
