@@ -5,7 +5,8 @@ import { Readable, Writable } from 'node:stream';
 import type { Message, MessageInit } from '@runtime/sdk/protobuf';
 import { errors } from '../errors.ts';
 import type { vshTable } from '../wire/vsh.ts';
-import { FrameParser, frames, MESSAGE_MAX, malformedVsh, pieces } from './framing.ts';
+import { DataFrames } from './data-frames.ts';
+import { FrameParser, frames, MESSAGE_MAX, malformedVsh } from './framing.ts';
 import { vshWire } from './wire.ts';
 
 export interface VshWindow {
@@ -62,6 +63,17 @@ export interface VshSession extends Disposable {
 type HostMessage = Message<typeof vshTable, 'vm_tools.vsh.HostMessage'>;
 type GuestMessage = MessageInit<typeof vshTable, 'vm_tools.vsh.GuestMessage'>;
 type ConnectionStatus = { readonly status: string | number; readonly description: string };
+
+const INPUT: DataFrames = new DataFrames((data) =>
+  vshWire.encode('vm_tools.vsh.GuestMessage', { data_message: { stream: 'STDIN_STREAM', data } }),
+);
+const OUTPUT: DataFrames = new DataFrames((data) =>
+  vshWire.encode('vm_tools.vsh.HostMessage', { data_message: { stream: 'STDOUT_STREAM', data } }),
+);
+
+const END_OF_INPUT: Uint8Array = vshWire.encode('vm_tools.vsh.GuestMessage', {
+  data_message: { stream: 'STDIN_STREAM', data: new Uint8Array(0) },
+});
 
 const CONNECT_MS = 10_000;
 const VM_SHELL = '/vm_shell';
@@ -164,11 +176,9 @@ class VshClient implements VshSession {
   }
 
   #input(): Writable {
-    const data = (bytes: Uint8Array): Uint8Array =>
-      vshWire.encode('vm_tools.vsh.GuestMessage', { data_message: { stream: 'STDIN_STREAM', data: bytes } });
     const stdin = new Writable({
-      write: (chunk: Uint8Array, _encoding, done) => this.#write(frames(pieces(chunk).map(data)), done),
-      final: (done) => this.#write(frames([data(new Uint8Array(0))]), done),
+      write: (chunk: Uint8Array, _encoding, done) => this.#write(INPUT.of(chunk), done),
+      final: (done) => this.#write(frames([END_OF_INPUT]), done),
     });
     stdin.on('error', () => {});
     return stdin;
@@ -199,6 +209,8 @@ class VshClient implements VshSession {
       this.#setUp(vshWire.decode('vm_tools.vsh.SetupConnectionResponse', message));
       return;
     }
+    const output = OUTPUT.dataOf(message);
+    if (output !== undefined) return this.#data('STDOUT_STREAM', output);
     const { data_message, status_message } = vshWire.decode('vm_tools.vsh.HostMessage', message) as HostMessage;
     if (data_message !== undefined) this.#data(data_message.stream, data_message.data);
     if (status_message === undefined) return;

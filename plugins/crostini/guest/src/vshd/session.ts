@@ -2,7 +2,8 @@
 
 import type { Duplex, Readable } from 'node:stream';
 import type { Message, MessageInit } from '@runtime/sdk/protobuf';
-import { FrameParser, frames, malformedVsh, pieces } from '../../../src/vsh/framing.ts';
+import { DataFrames } from '../../../src/vsh/data-frames.ts';
+import { FrameParser, frames, malformedVsh } from '../../../src/vsh/framing.ts';
 import { vshWire } from '../../../src/vsh/wire.ts';
 import type { vshTable } from '../../../src/wire/vsh.ts';
 import { type Child, startChild } from './child.ts';
@@ -28,6 +29,16 @@ const SIGNALS: Readonly<Record<string, NodeJS.Signals>> = {
   SIGNAL_QUIT: 'SIGQUIT',
   SIGNAL_TERM: 'SIGTERM',
 };
+
+const output = (stream: OutputStream): DataFrames =>
+  new DataFrames((data) => vshWire.encode('vm_tools.vsh.HostMessage', { data_message: { stream, data } }));
+const OUTPUTS: Readonly<Record<OutputStream, DataFrames>> = {
+  STDOUT_STREAM: output('STDOUT_STREAM'),
+  STDERR_STREAM: output('STDERR_STREAM'),
+};
+const INPUT: DataFrames = new DataFrames((data) =>
+  vshWire.encode('vm_tools.vsh.GuestMessage', { data_message: { stream: 'STDIN_STREAM', data } }),
+);
 
 /** Resolves when all is over; never rejects. */
 export async function serveVsh(
@@ -123,12 +134,12 @@ class Session {
   #copy(output: Readable, stream: OutputStream): Promise<void> {
     output.on('data', (data: Uint8Array) => {
       this.#outputAt = performance.now();
-      this.#sendData(stream, pieces(data));
+      void this.#write(OUTPUTS[stream].of(data));
       if (this.#isBlocked) for (const one of this.#outputs()) one.pause();
     });
     return new Promise((resolve) => {
       output.on('end', () => {
-        if (this.#child?.stderr !== undefined) this.#sendData(stream, [new Uint8Array(0)]);
+        if (this.#child?.stderr !== undefined) this.#send({ data_message: { stream, data: NO_MESSAGE } });
         resolve();
       });
       for (const event of ['error', 'close']) output.on(event, () => resolve());
@@ -158,6 +169,8 @@ class Session {
   #receive(chunk: Uint8Array): void {
     try {
       this.#parser.push(chunk, (message) => {
+        const data = this.#child === undefined ? undefined : INPUT.dataOf(message);
+        if (this.#child !== undefined && data !== undefined) return this.#input(this.#child, data);
         if (this.#isAsked) return this.#hear(vshWire.decode('vm_tools.vsh.GuestMessage', message));
         this.#isAsked = true;
         // Strings are copied as they are decoded; there are no bytes in it.
@@ -194,7 +207,7 @@ class Session {
   /** The child has to read first. Meanwhile only writing tells whether the client is still there. */
   #readLater(): void {
     this.#stream.pause();
-    this.#probe ??= setInterval(() => this.#write([NO_MESSAGE]), PROBE_MS);
+    this.#probe ??= setInterval(() => this.#write(frames([NO_MESSAGE])), PROBE_MS);
   }
 
   #readOn(): void {
@@ -211,22 +224,16 @@ class Session {
   }
 
   #answer(status: 'READY' | 'FAILED', description: string, pid: number): Promise<void> {
-    return this.#write([vshWire.encode('vm_tools.vsh.SetupConnectionResponse', { status, description, pid })]);
+    return this.#write(frames([vshWire.encode('vm_tools.vsh.SetupConnectionResponse', { status, description, pid })]));
   }
 
   #send(message: HostMessage): void {
-    void this.#write([vshWire.encode('vm_tools.vsh.HostMessage', message)]);
+    void this.#write(frames([vshWire.encode('vm_tools.vsh.HostMessage', message)]));
   }
 
-  #sendData(stream: OutputStream, data: readonly Uint8Array[]): void {
-    void this.#write(
-      data.map((one) => vshWire.encode('vm_tools.vsh.HostMessage', { data_message: { stream, data: one } })),
-    );
-  }
-
-  async #write(messages: readonly Uint8Array[]): Promise<void> {
+  async #write(bytes: Uint8Array): Promise<void> {
     if (this.#stream.destroyed || this.#stream.writableEnded) return;
-    if (!this.#stream.write(frames(messages))) this.#isBlocked = true;
+    if (!this.#stream.write(bytes)) this.#isBlocked = true;
   }
 
   /** Resolves when the client has all. */
