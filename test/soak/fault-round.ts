@@ -214,10 +214,10 @@ export class Storm {
     return processes.flatMap(({ key, pid }) => (key.startsWith(prefix) && pid !== undefined ? [pid] : []));
   }
 
-  /** A guest takes its time to die. */
+  /** A guest takes its time to die, and the runtime to notice. */
   async #untilGone(vm: string): Promise<void> {
     const until = Date.now() + GONE_MS;
-    while ((await this.#pidsOf(`vm/t-${vm}/`)).length > 0 && Date.now() < until) await sleep(100);
+    while ((await this.#subject.vms()).some(({ name }) => name === vm) && Date.now() < until) await sleep(100);
   }
 
   /** False: the guest cannot be reached. */
