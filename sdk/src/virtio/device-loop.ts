@@ -30,8 +30,8 @@ const DEAF_LINGER_US = 50;
  */
 const SPIN_MS = 0.2;
 /**
- * So many requests more one interrupt may wait for, each for so long: of a driver that keeps many in flight and does not
- * need the answer to the first to send the next. Interrupts are what costs such a guest most.
+ * So many requests more one interrupt may wait for at most, each for so long: of a driver that keeps several in flight and
+ * does not need the answer to the first to send the next. Interrupts are what costs such a guest most.
  */
 const GATHERED = 7;
 const GATHER_MS = 0.15;
@@ -77,7 +77,7 @@ export class DeviceLoop {
   #eventLoop = -2;
   /** It may have something to say. */
   #isCalled = false;
-  readonly #pace = new DriverPace();
+  readonly #pace = new DriverPace(GATHERED);
   #paused = false;
   #closed = false;
   #scheduled = false;
@@ -193,7 +193,10 @@ export class DeviceLoop {
       const popped = this.#processAll() || found;
       found = false;
       const completed = io.inFlight > 0 ? io.run(0, this.#wake, 0) : 0;
-      if (popped && this.#maySpin() && this.#pace.mayWait()) this.#pace.waited(this.#gather());
+      if (popped && this.#maySpin()) {
+        const more = this.#pace.mayWait();
+        if (more > 0) this.#pace.waited(this.#gather(more));
+      }
       this.#flushAll();
       if (popped || completed > 0) {
         if (popped) this.#pace.requested();
@@ -228,14 +231,14 @@ export class DeviceLoop {
     }
   }
 
-  /** True when all came that answers wait for. Answers that wait for a disk end it. */
-  #gather(): boolean {
-    for (let gathered = 0; gathered < GATHERED; gathered++) {
-      if (!this.#spin(GATHER_MS)) return false;
+  /** How many of `more` came. Answers that wait for a disk end it. */
+  #gather(more: number): number {
+    for (let came = 0; came < more; came++) {
+      if (!this.#spin(GATHER_MS)) return came;
       if (this.#io.inFlight > 0) this.#io.run(0, this.#wake, 0);
-      if (this.#io.inFlight > 0) return false;
+      if (this.#io.inFlight > 0) return came;
     }
-    return true;
+    return more;
   }
 
   #maySpin(): boolean {

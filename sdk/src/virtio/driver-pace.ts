@@ -2,15 +2,22 @@
 
 /** A driver is brisk whose last request came as soon as this after the device ran out of work, in ms. */
 const BRISK_MS = 0.5;
-/** Of as many interrupts one is tried later, to see whether the driver goes on without it. */
+/** Of as many interrupts one is tried later, to see how far the driver goes on without it. */
 const TRIAL_EVERY = 64;
 
 export class DriverPace {
+  readonly #most: number;
   /** When the device last ran out of work; −1: it has some. */
   #idleSince = -1;
   #isBrisk = false;
-  #isDeep = false;
+  #waits = 0;
   #sinceTrial = 0;
+  #isTrial = false;
+
+  /** @param most requests more that one interrupt may wait for */
+  constructor(most: number) {
+    this.#most = most;
+  }
 
   /** The next request may come within microseconds. */
   get isBrisk(): boolean {
@@ -27,16 +34,19 @@ export class DriverPace {
     this.#idleSince = -1;
   }
 
-  /** Whether to let answers wait for more of them. `waited()` follows when it is so. */
-  mayWait(): boolean {
-    if (!this.#isBrisk) return false;
-    if (this.#isDeep) return true;
+  /** For how many requests more the answers may wait. `waited()` follows when it is not 0. */
+  mayWait(): number {
+    if (!this.#isBrisk) return 0;
     this.#sinceTrial = (this.#sinceTrial + 1) % TRIAL_EVERY;
-    return this.#sinceTrial === 0;
+    this.#isTrial = this.#sinceTrial === 0;
+    return this.#isTrial ? this.#most : this.#waits;
   }
 
-  /** @param wentOn the driver did not need the answers to ask for more */
-  waited(wentOn: boolean): void {
-    this.#isDeep = wentOn;
+  /** @param came how many did, which did not need the answers */
+  waited(came: number): void {
+    if (came === this.#most) this.#waits = came;
+    // A driver that waits for answers, as it has no more requests, does nothing meanwhile: half of what it had is left to it.
+    else if (this.#isTrial) this.#waits = came >> 1;
+    else if (came < this.#waits) this.#waits = 0;
   }
 }
