@@ -36,7 +36,7 @@ export interface VshOptions {
   readonly cwdPid?: number;
   /** With a terminal of this size; default: pipes. */
   readonly pty?: VshWindow | undefined;
-  /** Until the guest has answered; default 10,000. */
+  /** Until the guest has answered; default 30,000: one whose CPU is emulated may have fifty to begin at once. */
   readonly connectMs?: number;
   /** Ends the connection, whatever it is doing; what runs in the guest gets SIGHUP. */
   readonly signal?: AbortSignal;
@@ -75,7 +75,7 @@ const END_OF_INPUT: Uint8Array = vshWire.encode('vm_tools.vsh.GuestMessage', {
   data_message: { stream: 'STDIN_STREAM', data: new Uint8Array(0) },
 });
 
-const CONNECT_MS = 10_000;
+const CONNECT_MS = 30_000;
 const VM_SHELL = '/vm_shell';
 /** Kept of each stream before the guest has to wait. */
 const BUFFERED_BYTES = 256 * 1024;

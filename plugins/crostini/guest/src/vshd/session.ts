@@ -13,8 +13,8 @@ type GuestMessage = Message<typeof vshTable, 'vm_tools.vsh.GuestMessage'>;
 type HostMessage = MessageInit<typeof vshTable, 'vm_tools.vsh.HostMessage'>;
 type OutputStream = 'STDOUT_STREAM' | 'STDERR_STREAM';
 
-/** Until a client has said what it wants, ms. */
-const SETUP_MS = 10_000;
+/** Until a client has said what it wants, ms. Fifty at once are heard only after the programs of each other were started. */
+const SETUP_MS = 60_000;
 /** Output of processes that outlive the child is given up when none came for so long, ms. */
 const QUIET_MS = 300;
 /** Between two looks whether a client that is not read from is still there, ms. */
