@@ -6,6 +6,7 @@ export const PENGUIN_PACKAGES: readonly string[] = [
   ...[
     'bash-completion',
     'ca-certificates',
+    'dhcpcd-base',
     'iproute2',
     'iputils-ping',
     'less',
@@ -20,9 +21,6 @@ export const PENGUIN_PACKAGES: readonly string[] = [
 
 /** Left out: nobody reads them in a container whose screen is another one's. */
 export const PENGUIN_WITHOUT: readonly string[] = ['/usr/share/man/*', '/usr/share/locale/*', '/usr/share/doc/*'];
-
-/** Of the VM, which forwards for its containers. */
-const DNS = '100.115.92.193';
 
 /** Where the VM puts its programs. */
 const TOOLS = '/opt/google/cros-containers';
@@ -40,31 +38,40 @@ RestartSec=1
 WantedBy=default.target
 `;
 
-const NETWORK = `[Match]
-Name=eth0
+/**
+ * Not systemd-networkd: in a container that may have containers it waits for udev, which has nothing to do here. The address
+ * of the name server comes with the container's own.
+ */
+const NETWORK_UNIT = `[Unit]
+Description=Address of this container
+Before=network.target
+Wants=network.target
 
-[Network]
-DHCP=ipv4
-IPv6AcceptRA=yes
-LinkLocalAddressing=ipv6
+[Service]
+ExecStart=/usr/sbin/dhcpcd --nobackground --quiet --noarp --ipv4only eth0
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
 `;
 
 export const PENGUIN_FILES: Readonly<Record<string, string>> = {
   'etc/systemd/user/cros-garcon.service': GARCON_UNIT,
-  'etc/systemd/network/20-eth0.network': NETWORK,
+  'etc/systemd/system/cros-network.service': NETWORK_UNIT,
   'etc/sudoers.d/10-cros-nopasswd': '%sudo ALL=(ALL:ALL) NOPASSWD: ALL\n',
-  'etc/resolv.conf': `nameserver ${DNS}\n`,
   'etc/hostname': 'penguin\n',
+  // In the place of that of the machine which made it; dhcpcd writes it.
+  'etc/resolv.conf': '',
 };
 
 /** Symbolic links: which services start, and which do not, since they wait for hardware or for nobody. */
 export const PENGUIN_LINKS: Readonly<Record<string, string>> = {
   'etc/systemd/user/default.target.wants/cros-garcon.service': '/etc/systemd/user/cros-garcon.service',
-  'etc/systemd/system/multi-user.target.wants/systemd-networkd.service':
-    '/usr/lib/systemd/system/systemd-networkd.service',
+  'etc/systemd/system/multi-user.target.wants/cros-network.service': '/etc/systemd/system/cros-network.service',
   ...Object.fromEntries(
     [
-      ...['systemd-networkd-wait-online.service', 'systemd-journal-flush.service', 'systemd-firstboot.service'],
+      ...['systemd-modules-load.service', 'systemd-journal-flush.service', 'systemd-firstboot.service'],
       ...['console-getty.service', 'container-getty@.service', 'getty@.service', 'getty.target', 'modprobe@.service'],
       ...['e2scrub_reap.service', 'fstrim.timer', 'dpkg-db-backup.timer', 'sys-kernel-debug.mount'],
       ...['systemd-udev-trigger.service', 'systemd-udevd.service'],

@@ -50,7 +50,7 @@ export async function ensurePenguinImage(onProgress: OnProgress = () => {}): Pro
     await command('tar', ['--owner=0', '--group=0', '-cf', extra, '-C', join(at, 'extra'), '.']);
     const rootfs = join(at, 'rootfs.tar');
     await command('mmdebstrap', [
-      ...['--quiet', '--variant=minbase', `--include=${PENGUIN_PACKAGES.join(',')}`],
+      ...['--quiet', '--variant=minbase', '--dpkgopt=force-unsafe-io', `--include=${PENGUIN_PACKAGES.join(',')}`],
       ...PENGUIN_WITHOUT.map((path) => `--dpkgopt=path-exclude=${path}`),
       `--customize-hook=tar-in ${quoted(extra)} /`,
       ...[GUEST_SUITE, rootfs],
