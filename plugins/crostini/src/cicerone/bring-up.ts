@@ -3,6 +3,7 @@
 import { userInfo } from 'node:os';
 import { basename, join } from 'node:path';
 import { copyIn } from '../cli/cp.ts';
+import { vmKey } from '../concierge/names.ts';
 import { ensurePenguinImage } from '../container-image/penguin-image.ts';
 import type { Concierge } from '../contract.ts';
 import type { Container, ContainerName, ContainerWishes } from '../contract-containers.ts';
@@ -43,7 +44,12 @@ async function bringUp(
   user: string,
   wishes: ContainerWishes,
 ): Promise<Container> {
-  const { vm, owner } = name;
+  const { vm, owner, container } = name;
+  const key = vmKey(vm, owner);
+  const running = (await cicerone.listContainers({ owner: key.owner })).find(
+    (one) => one.vm === vm && one.name === container && one.state === 'running',
+  );
+  if (running !== undefined) return running;
   await cicerone.startLxd(vm, { ...wishes, ...(owner === undefined ? {} : { owner }) });
   if (!(await cicerone.containerExists(name))) {
     const { directory } = await concierge.endpoint(vm, owner === undefined ? {} : { owner });
