@@ -184,5 +184,14 @@ test('sockets with a path are private from the start', () => {
 test('paths that do not fit are refused', () => {
   expect(() => listenUnix('/'.padEnd(108, 'x'))).toThrow('it has 108 bytes');
   expect(() => connectUnix('')).toThrow('it is empty');
-  expect(() => connectUnix('\0abstract')).toThrow('it holds a NUL byte');
+  expect(() => connectUnix('/run/a\0b')).toThrow('it holds a NUL byte');
+  expect(() => connectUnix('\0a\0b')).toThrow('it holds a NUL byte');
+});
+
+test('a name behind a NUL is in no file system', () => {
+  const name = `\0runtime-test-${process.pid}`;
+  expect(() => connectUnix(name)).toThrow('ECONNREFUSED');
+  const listener = listenUnix(name);
+  closeSync(connectUnix(name));
+  closeSync(listener);
 });
