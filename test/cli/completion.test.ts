@@ -61,7 +61,7 @@ test.skipIf(isMissing('bash'))('bash offers words, values behind "=", lists and 
     'status|stop|start|',
     'reload|',
     'yaml|',
-    'crostini|vmm|',
+    'crostini|sandbox|vmm|',
     './plugins-here|',
     '|',
   ]);

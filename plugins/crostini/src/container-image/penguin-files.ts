@@ -60,6 +60,8 @@ export const PENGUIN_FILES: Readonly<Record<string, string>> = {
   'etc/systemd/user/cros-garcon.service': GARCON_UNIT,
   'etc/systemd/system/cros-network.service': NETWORK_UNIT,
   'etc/sudoers.d/10-cros-nopasswd': '%sudo ALL=(ALL:ALL) NOPASSWD: ALL\n',
+  // ping(8) without privileges, which programs in files do not get in a container.
+  'etc/sysctl.d/50-ping.conf': '-net.ipv4.ping_group_range = 0 65535\n',
   'etc/hostname': 'penguin\n',
   // In the place of that of the machine which made it; dhcpcd writes it.
   'etc/resolv.conf': '',
