@@ -31,7 +31,8 @@ const DEAF_LINGER_US = 50;
 const SPIN_MS = 0.2;
 /**
  * So many requests more one interrupt may wait for at most, each for so long: of a driver that keeps several in flight and
- * does not need the answer to the first to send the next. Interrupts are what costs such a guest most.
+ * does not need the answer to the first to send the next. Interrupts are what costs such a guest most. Where more than these
+ * were there at once, they share one anyhow.
  */
 const GATHERED = 7;
 const GATHER_MS = 0.15;
@@ -188,18 +189,18 @@ export class DeviceLoop {
     let lingered = false;
     let rechecked = false;
     let spun = false;
-    let found = false;
+    let found = 0;
     for (;;) {
-      const popped = this.#processAll() || found;
-      found = false;
+      const popped = this.#processAll() + found;
+      found = 0;
       const completed = io.inFlight > 0 ? io.run(0, this.#wake, 0) : 0;
-      if (popped && this.#maySpin()) {
+      if (popped > 0 && popped <= GATHERED && this.#maySpin()) {
         const more = this.#pace.mayWait();
         if (more > 0) this.#pace.waited(this.#gather(more));
       }
       this.#flushAll();
-      if (popped || completed > 0) {
-        if (popped) this.#pace.requested();
+      if (popped > 0 || completed > 0) {
+        if (popped > 0) this.#pace.requested();
         lingered = false;
         rechecked = false;
         spun = false;
@@ -211,7 +212,7 @@ export class DeviceLoop {
       if (!spun && this.#maySpin()) {
         spun = true;
         found = this.#spin(SPIN_MS);
-        if (found) continue;
+        if (found > 0) continue;
       }
       // Buffers may have come before the driver could know that kicks count again. What the device leaves even when it is
       // asked once more waits for the outside world (packets for the guest), which wakes the loop by itself.
@@ -233,8 +234,10 @@ export class DeviceLoop {
 
   /** How many of `more` came. Answers that wait for a disk end it. */
   #gather(more: number): number {
-    for (let came = 0; came < more; came++) {
-      if (!this.#spin(GATHER_MS)) return came;
+    for (let came = 0; came < more; ) {
+      const popped = this.#spin(GATHER_MS);
+      if (popped === 0) return came;
+      came += popped;
       if (this.#io.inFlight > 0) this.#io.run(0, this.#wake, 0);
       if (this.#io.inFlight > 0) return came;
     }
@@ -245,13 +248,14 @@ export class DeviceLoop {
     return this.#pace.isBrisk && HAS_CPU_TO_SPARE && this.#eventLoop >= 0 && !this.#paused && this.#io.inFlight === 0;
   }
 
-  /** True when a buffer was taken. Ends early when the event loop has something to say. */
-  #spin(ms: number): boolean {
+  /** How many buffers were taken. Ends early when the event loop has something to say. */
+  #spin(ms: number): number {
     const until = performance.now() + ms;
     do {
-      if (this.#processAll()) return true;
+      const popped = this.#processAll();
+      if (popped > 0) return popped;
     } while (!pollOne(this.#eventLoop, 'readable', 0) && performance.now() < until);
-    return false;
+    return 0;
   }
 
   #linger(): void {
@@ -272,11 +276,11 @@ export class DeviceLoop {
     if (at < this.#wake.length) this.#wake[at] = this.#eventLoop;
   }
 
-  /** True when a buffer was taken. */
-  #processAll(): boolean {
-    if (this.#paused) return false;
+  /** How many buffers were taken. */
+  #processAll(): number {
+    if (this.#paused) return 0;
     const running = this.#running;
-    let popped = false;
+    let popped = 0;
     for (let i = 0; i < running.length; i++) {
       const one = running[i] as Running;
       if (one.draining || one.queue.broken !== undefined) continue;
@@ -290,7 +294,7 @@ export class DeviceLoop {
         continue;
       }
       if (queue.broken !== undefined) this.#client.failed(queue, queue.broken);
-      if (queue.stats.popped + queue.stats.refused !== before) popped = true;
+      popped += queue.stats.popped + queue.stats.refused - before;
     }
     return popped;
   }

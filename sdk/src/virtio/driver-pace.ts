@@ -44,7 +44,7 @@ export class DriverPace {
 
   /** @param came how many did, which did not need the answers */
   waited(came: number): void {
-    if (came === this.#most) this.#waits = came;
+    if (came >= this.#most) this.#waits = this.#most;
     // A driver that waits for answers, as it has no more requests, does nothing meanwhile: half of what it had is left to it.
     else if (this.#isTrial) this.#waits = came >> 1;
     else if (came < this.#waits) this.#waits = 0;

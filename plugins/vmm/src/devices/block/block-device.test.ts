@@ -414,6 +414,18 @@ describe('long reads through the page cache', () => {
   });
 });
 
+test('a turn takes one long write, so that the driver is told of it before the next is copied', () => {
+  ftruncateSync(fd, 4 * 2 ** 20);
+  using rig = new BlockRig(fd, { direct: false });
+  const heads = [0, 1, 2].map((i) =>
+    rig.send({ type: RequestType.out, sector: i * 2048, out: new Uint8Array(2 ** 20) }),
+  );
+  rig.begin();
+  expect(rig.stats.writes).toBe(1);
+  rig.run();
+  for (const head of heads) expect(rig.answer(head)?.status).toBe(Status.ok);
+});
+
 describe('what the kernel answers', () => {
   test('an error is told to the driver, and the next request is served', () => {
     using rig = new BlockRig(fd);

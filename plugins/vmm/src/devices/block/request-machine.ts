@@ -12,10 +12,15 @@ import type { BlockStore } from './store.ts';
 /** What a request is at. */
 const Stage = { data: 0, ranges: 1, sync: 2 } as const;
 
-/** Requests that are taken before the driver is told of those that have ended. */
-const BATCH = 32;
+/**
+ * Requests that are taken before the driver is told of those that have ended. It has to wake up first, and what it asks for
+ * next should be there before the device runs out of work: with 32 in flight, a quarter of them is quicker than half or all.
+ */
+const BATCH = 8;
 /** The same, in bytes: long ones take the time in which the driver could ask for more. */
 const BATCH_BYTES = 4 * 2 ** 20;
+/** The same, in bytes to write, which are copied one request after the other. */
+const BATCH_WRITTEN = 2 ** 20;
 
 const NO_LIFETIME = new Uint8Array(LIFETIME_BYTES);
 
@@ -88,9 +93,12 @@ export class RequestMachine {
   /** Takes what is in the queue, as far as requests may be in flight and up to a batch. The loop comes back for the rest. */
   process(queue: Virtqueue): void {
     let bytes = 0;
-    for (let taken = 0; taken < BATCH && bytes < BATCH_BYTES && this.#freeCount > 0; taken++) {
+    let written = 0;
+    for (let taken = 0; taken < BATCH && this.#freeCount > 0; taken++) {
+      if (bytes >= BATCH_BYTES || written >= BATCH_WRITTEN) break;
       const chain = queue.pop();
       if (chain === undefined) break;
+      written += chain.readableBytes;
       bytes += chain.readableBytes + chain.writableBytes;
       this.#begin(queue, chain);
     }
