@@ -14,11 +14,15 @@ const MIB = 2 ** 20;
 /** Rounds in which the modes of the peer are compared. */
 const TRIALS = 7;
 
-/** All of it has content: a hole would be read without its file. */
-function makeImage(path: string): void {
+/**
+ * All of it has content: a hole would be read without its file. It is written as the workload writes: what was written in
+ * one piece is one folio of the page cache, and ext4 looks at all blocks of a folio to write any of them, which is most of
+ * the time of a small write into a large one, whoever makes it.
+ */
+function makeImage(path: string, bytes: number): void {
   const fd = openSync(path, 'wx+');
-  const chunk = Buffer.alloc(MIB);
-  for (let i = 0; i < DISK_BYTES / MIB; i++) writeSync(fd, chunk.fill(i + 1));
+  const piece = Buffer.alloc(bytes);
+  for (let i = 0; i < DISK_BYTES / bytes; i++) writeSync(fd, piece.fill(i + 1));
   closeSync(fd);
 }
 
@@ -55,7 +59,7 @@ function block(name: string, workload: Workload, rate: Rate, target: Target, ite
     async prepare() {
       const folder = makeFolder();
       const image = join(folder.path, 'disk.img');
-      makeImage(image);
+      makeImage(image, workload.bytes);
       const disk = openSync(image, 'r+');
       const peer = await startBetter(image, folder.path, workload, iterations);
       const ours = await startOurs(disk, folder.path);

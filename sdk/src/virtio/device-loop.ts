@@ -7,6 +7,7 @@ import { eventLoopOf } from '../linux/event-loop.ts';
 import { drainEventfd } from '../linux/eventfd.ts';
 import { pollOne } from '../linux/poll.ts';
 import { type Watch, watch } from '../linux/watch.ts';
+import { yieldCpu } from '../linux/yield.ts';
 import type { IoEngine } from './device-io.ts';
 import { DriverPace } from './driver-pace.ts';
 import { QueueTracer, type TraceBatch } from './queue-tracer.ts';
@@ -254,6 +255,8 @@ export class DeviceLoop {
     do {
       const popped = this.#processAll();
       if (popped > 0) return popped;
+      // The VMM's own thread, which passes on the interrupt, may wait for this CPU.
+      yieldCpu();
     } while (!pollOne(this.#eventLoop, 'readable', 0) && performance.now() < until);
     return 0;
   }
