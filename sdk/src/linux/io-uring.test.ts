@@ -165,6 +165,22 @@ ringTest('a full ring is an error, and what a callback throws loses nothing', ()
   expect(reapAll(uring).map(([userData]) => userData)).toEqual([2]);
 });
 
+ringTest('a completion that begins and reaps others: each is told once', () => {
+  using uring = ring(8);
+  for (let i = 1; i <= 3; i++) uring.prepare(IORING_OP.nop, -1, 0, 0, 0, 0, i);
+  uring.submit(3);
+  const told: number[] = [];
+  uring.reap((userData) => {
+    told.push(userData);
+    if (userData !== 1) return;
+    uring.prepare(IORING_OP.nop, -1, 0, 0, 0, 0, 4);
+    uring.submit(1);
+    uring.reap((inner) => told.push(inner));
+  });
+  expect(told).toEqual([1, 2, 3, 4]);
+  expect(uring.inFlight).toBe(0);
+});
+
 ringTest('an eventfd brings completions into the event loop', async () => {
   using uring = ring(2);
   const told = eventfd();

@@ -136,6 +136,10 @@ export class IoUring implements Disposable {
   readonly #cqes: number;
   /** Of submissions prepared; the kernel sees it at submit. */
   #tail = 0;
+  /** Of submissions that the kernel has taken, which it does at submit only. */
+  #taken = 0;
+  /** Of completions that were told; the kernel sees it when all that are there were. */
+  #told = 0;
 
   /** @throws LinuxError ENOMEM, EMFILE, … */
   static create(entries: number): IoUring | undefined {
@@ -272,6 +276,7 @@ export class IoUring implements Disposable {
     }
     const result = enter(this.#enterNumber, this.fd, count, waitFor, flags, argument, size);
     const errno = enterErrno[0] as number;
+    this.#taken = Atomics.load(this.#ring, this.#sqHead);
     if (result >= 0) {
       this.inFlight += result;
       return result;
@@ -301,21 +306,19 @@ export class IoUring implements Disposable {
     const ring = this.#ring;
     const results = this.#results;
     const tail = Atomics.load(ring, this.#cqTail);
-    let head = ring[this.#cqHead] as number;
     let count = 0;
-    while (head !== tail) {
-      const at = this.#cqes + (head & this.#cqMask) * CQE_WORDS;
-      const userData = ring[at] as number;
-      const auxiliary = ring[at + 1] as number;
-      const result = results[at + 2] as number;
-      const flags = ring[at + 3] as number;
-      head = (head + 1) >>> 0;
-      // Before the call, which may throw, submit, or dispose of this.
-      Atomics.store(ring, this.#cqHead, head);
-      if ((flags & IORING_CQE_F_MORE) === 0) this.inFlight--;
-      count++;
-      fn(userData, result, flags, auxiliary);
-      if (this.fd < 0) break;
+    try {
+      // What is called may throw, submit, reap or dispose of this.
+      while (((tail - this.#told) | 0) > 0 && this.fd >= 0) {
+        const at = this.#cqes + (this.#told & this.#cqMask) * CQE_WORDS;
+        const flags = ring[at + 3] as number;
+        this.#told = (this.#told + 1) >>> 0;
+        if ((flags & IORING_CQE_F_MORE) === 0) this.inFlight--;
+        count++;
+        fn(ring[at] as number, results[at + 2] as number, flags, ring[at + 1] as number);
+      }
+    } finally {
+      if (count > 0 && this.fd >= 0) Atomics.store(ring, this.#cqHead, this.#told);
     }
     return count;
   }
@@ -354,7 +357,7 @@ export class IoUring implements Disposable {
 
   /** Prepared and not taken by the kernel. */
   #prepared(): number {
-    return (this.#tail - Atomics.load(this.#ring, this.#sqHead)) >>> 0;
+    return (this.#tail - this.#taken) >>> 0;
   }
 
   [Symbol.dispose](): void {
