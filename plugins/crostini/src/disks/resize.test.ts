@@ -91,7 +91,8 @@ test.each<[string, (vm: FakeVm) => void, number, readonly string[]]>([
   const { rig, vm, path } = await runningRig();
   await using _ = rig;
   prepare(vm);
-  expect(await rig.ended(rig.disks.resize({ vm: 'a', bytes: mib * MIB }))).toMatchObject({ state: 'failed' });
+  const error = { code: 'CROSTINI_ERR_DISK_RESIZE' };
+  expect(await rig.ended(rig.disks.resize({ vm: 'a', bytes: mib * MIB }))).toMatchObject({ state: 'failed', error });
   expect(vm.done).toEqual(done);
   expect(statSync(path).size).toBe(8 * MIB);
 });

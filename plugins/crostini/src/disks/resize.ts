@@ -2,6 +2,7 @@
 
 import { closeSync, constants, fsyncSync, ftruncateSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isRuntimeError } from '@runtime/sdk/errors';
 import { lockRange } from '@runtime/sdk/linux';
 import { errors } from '../errors.ts';
 import { writeFacts } from './facts.ts';
@@ -65,6 +66,23 @@ function rememberSize({ place, facts }: StoredDisk, bytes: number): void {
   writeFacts(place.facts, { ...rest, ...(isSmaller ? { filesystemBytes } : {}) });
 }
 
+/** Whoever waits for a guest that ends meanwhile learns what became of its disk. */
+async function asked<T>(vm: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (cause) {
+    if (isRuntimeError(cause)) throw cause;
+    throw errors.CROSTINI_ERR_DISK_RESIZE({
+      details: {
+        vm,
+        why: `its guest did not do its part (${cause instanceof Error ? cause.message : String(cause)})`,
+        hint: 'Nothing on it is lost. See whether it runs (runtime list), and resize it again.',
+      },
+      cause,
+    });
+  }
+}
+
 export async function resizeRunning(
   disk: StoredDisk,
   bytes: number,
@@ -81,7 +99,7 @@ export async function resizeRunning(
     await resizeFilesystem(place.vm, filesystem, bytes, disk.bytes, control);
     return;
   }
-  const { minBytes } = await filesystem.bounds();
+  const { minBytes } = await asked(place.vm, filesystem.bounds());
   if (bytes < minBytes)
     throw refuse(
       place.vm,
@@ -122,10 +140,10 @@ async function resizeFilesystem(
   { signal, progress }: JobControl,
 ): Promise<number> {
   const deadline = Date.now() + MAX_RESIZE_MS;
-  await filesystem.resize(bytes);
+  await asked(vm, filesystem.resize(bytes));
   for (;;) {
     signal.throwIfAborted();
-    const { inProgress, currentBytes } = await filesystem.status();
+    const { inProgress, currentBytes } = await asked(vm, filesystem.status());
     if (!inProgress) return currentBytes;
     if (bytes !== before) progress((currentBytes - before) / (bytes - before));
     if (Date.now() > deadline) throw refuse(vm, 'the guest does not finish', 'See what it says: runtime logs.');
