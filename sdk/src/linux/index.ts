@@ -37,6 +37,14 @@ export {
 export { blockDeviceSectors, blockDeviceSize, ioctlBuffer, ioctlNumber, ioctlRequest } from './ioctl.ts';
 export { addDefaultRoute, removeDefaultRoute, setInterfaceAddress } from './ipv4.ts';
 export {
+  type LandlockAccess,
+  type LandlockOptions,
+  type LandlockRule,
+  landlockVersion,
+  restrictSelf,
+} from './landlock.ts';
+export { beginLockdown, finishLockdown, LOCKDOWN_VARIABLE, type Lockdown } from './lockdown.ts';
+export {
   type Advice,
   MAX_MAPPING,
   type MapFileOptions,

@@ -13,6 +13,9 @@ const SINCE_5 = {
   close_range: 436,
   openat2: 437,
   pidfd_getfd: 438,
+  landlock_create_ruleset: 444,
+  landlock_add_rule: 445,
+  landlock_restrict_self: 446,
 } as const;
 
 const NUMBERS = {

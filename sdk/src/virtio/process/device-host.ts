@@ -3,6 +3,7 @@
 
 import { closeSync } from 'node:fs';
 import { errors } from '../../errors.ts';
+import { finishLockdown } from '../../linux/lockdown.ts';
 import { acceptUnix } from '../../linux/unix-socket.ts';
 import { watch } from '../../linux/watch.ts';
 import type { AnyDevice, ControlMessage, DeviceLog } from '../device.ts';
@@ -130,6 +131,8 @@ export class DeviceHost {
     });
     this.#team = await DeviceTeam.create(first, { id, root, file, options, fds: this.#fds, threads, device, log });
     this.#options.loaded();
+    // Nothing of the guest has been seen yet.
+    finishLockdown();
     const { queueSizes, features, configSize } = first;
     return { type: device.type, queueSizes, features: `0x${features.toString(16)}`, configSize };
   }

@@ -1,6 +1,7 @@
 // What a device process does from its start on.
 
 import module from 'node:module';
+import { beginLockdown } from '../../linux/lockdown.ts';
 import { type CompiledDevice, DeviceHost, type DeviceLoader } from './device-host.ts';
 import { trimMemory } from './trim-memory.ts';
 
@@ -14,6 +15,7 @@ const SETTLED_MS = 2_200;
 
 /** @param compiled the device that is compiled into the program, if one is */
 export function runDeviceHost(load: DeviceLoader, compiled?: CompiledDevice): void {
+  beginLockdown();
   const settled = setTimeout(() => {
     // At exit Node would do it, but most device processes end by a signal.
     module.flushCompileCache();
