@@ -19,6 +19,16 @@ describe('errors for people', () => {
     ]);
   });
 
+  it('do not say twice what the cause says', () => {
+    const about = (why: string, cause?: unknown): Error =>
+      errors.CORE_ERR_COMMAND_USAGE({ details: { command: 'x', why }, cause });
+    expect(errorText(about('x: no moon', about('no moon', 'clouds'))).split('\n')).toEqual([
+      expect.stringMatching(/^x: x: no moon/),
+      expect.stringMatching(/^ {2}→ /),
+      '  because: clouds',
+    ]);
+  });
+
   it('list every one of several, with its own remedy', () => {
     const cause = new AggregateError([missing('a'), missing('b')]);
     const text = errorText(errors.CORE_ERR_GRAPH({ details: { count: 2 }, cause }));

@@ -60,11 +60,18 @@ function headOf(error: unknown, paint: Paint): string {
   return printable(error.message) + (name === undefined ? '' : ` ${paint('dim', `[${name}]`)}`);
 }
 
-/** An AggregateError that is only there to carry several is left out. */
+/** An AggregateError that is only there to carry several is left out, as is a cause of which all has been said. */
 function causesOf(error: Error): readonly unknown[] {
   if (error instanceof AggregateError) return error.errors;
-  if (error.cause instanceof AggregateError) return error.cause.errors;
-  return error.cause === undefined ? [] : [error.cause];
+  const { cause } = error;
+  if (cause instanceof AggregateError) return cause.errors;
+  if (cause === undefined) return [];
+  return cause instanceof Error && repeats(error, cause) ? causesOf(cause) : [cause];
+}
+
+function repeats(error: Error, cause: Error): boolean {
+  const remedyOf = (e: Error): string => (isRuntimeError(e) ? e.remedy : '');
+  return error.message.endsWith(`: ${cause.message}`) && remedyOf(error) === remedyOf(cause);
 }
 
 /** Where in somebody's code it happened: the excerpt of a syntax error, or the first frame that is neither Node's nor ours. */
