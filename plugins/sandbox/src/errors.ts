@@ -60,6 +60,29 @@ export const sandboxErrorTable = {
     remedy: 'It must be a filter for seccomp(2): an array of struct sock_filter, little-endian.',
     grpc: invalidArgument,
   },
+  // Jails
+  SANDBOX_ERR_JAIL: {
+    message: '{origin}: {why}',
+    remedy: 'docs/guides/sandbox-jails.md has all that a plan can say.',
+    grpc: invalidArgument,
+  },
+  SANDBOX_ERR_FLAG: {
+    message: '{flag}: {why}',
+    remedy: 'runtime sandbox run --help has the flags of minijail0 that are taken.',
+    grpc: invalidArgument,
+    exit: 1,
+  },
+  SANDBOX_ERR_UNSUPPORTED: {
+    message: '{what} cannot be had: {why}',
+    remedy: '{hint}',
+    grpc: failedPrecondition,
+    exit: 1,
+  },
+  SANDBOX_ERR_GUARANTEE: {
+    message: 'the jail of {process} cannot be made: {why}',
+    remedy: '{hint}; or have it be best effort: settings.sandbox.config.strength = "best-effort".',
+    grpc: failedPrecondition,
+  },
   // Traces
   SANDBOX_ERR_TRACE: {
     message: '{file}:{line}: {why}',

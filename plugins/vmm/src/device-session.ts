@@ -135,7 +135,7 @@ export class DeviceSession implements RunningDevice {
       fds: [{ child: 3, parent: control }],
       detached: true,
       restart: RESTART,
-      jail: { profile: 'device', plan: kind.plan ?? NO_PLAN },
+      jail: { profile: 'device', plan: kind.plan ?? NO_PLAN, code: [kind.module.root] },
       ask: () => this.#ask(),
       data: { vm: vm.name, device: spec.id, kind: spec.kind },
     });
