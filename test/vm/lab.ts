@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createTestRuntime, type TestRuntime } from '@runtime/sdk/testing';
+import sandbox from '../../plugins/sandbox/src/index.ts';
 import { type VmDescription, type Vms, vms } from '../../plugins/vmm/src/contract.ts';
 import { vsockSocket } from '../../plugins/vmm/src/devices/vsock/host.ts';
 import vmm from '../../plugins/vmm/src/index.ts';
@@ -15,6 +16,8 @@ import { openVsockStream } from './vsock-stream.ts';
 /** Port of the guest on which its agent listens. */
 const AGENT_PORT = 1024;
 const BOOT_MS = 120_000;
+/** With RUNTIME_TEST_JAILED=1 the same tests run with all processes in their jails, and none may start without. */
+const jails = process.env.RUNTIME_TEST_JAILED === '1' ? [sandbox] : [];
 
 /** What the machine lacks to boot the test guest, in words. */
 export function lacking(): string | undefined {
@@ -40,7 +43,7 @@ export class Lab implements AsyncDisposable {
     // Short: paths of sockets have 107 bytes.
     const folder = mkdtempSync(join(tmpdir(), 'vm-'));
     process.env.XDG_RUNTIME_DIR = folder;
-    return new Lab(folder, await createTestRuntime({ plugins: [vmm] }));
+    return new Lab(folder, await createTestRuntime({ plugins: [...jails, vmm] }));
   }
 
   path(name: string): string {

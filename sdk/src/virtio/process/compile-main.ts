@@ -1,6 +1,7 @@
 // Compiles the host of device processes together with a device into one small program, for each of those named in the
 // arguments: a JSON list of `CompileJob`. A process of its own, since the compiler takes 100 MB.
 
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { extname, isAbsolute, join } from 'node:path';
@@ -8,6 +9,8 @@ import { pathToFileURL } from 'node:url';
 import type { Plugin } from 'vite';
 import { compileProgram, nativeKoffi } from '../../compile/index.ts';
 import { type CompileJob, ENTRY, type HostRecord, RECORD } from './compiled-host.ts';
+import { deviceProcess } from './host-argv.ts';
+import { WARM_VARIABLE } from './host-program.ts';
 
 const PROGRAM = '\0device-program';
 /** `.ts` when the sdk runs from its sources. */
@@ -15,6 +18,7 @@ const EXTENSION = extname(import.meta.filename);
 const HOST = join(import.meta.dirname, `host-program${EXTENSION}`);
 /** Loads modules as they are in the files, and so stays among them. */
 const MODULE_LOADER = pathToFileURL(join(import.meta.dirname, `device-module${EXTENSION}`)).href;
+const WARM_MS = 30_000;
 /** Of the hash of a program that is its name. */
 const STAMP_LENGTH = 16;
 /** Placeholder of that name in the program itself. */
@@ -35,6 +39,13 @@ async function compile({ file, folder }: CompileJob): Promise<void> {
   if (record === undefined) return;
   const hash = createHash('sha256').update(JSON.stringify(files)).digest('hex').slice(0, STAMP_LENGTH);
   write(folder, hash, files, record);
+  warm(join(folder, hash, ENTRY));
+}
+
+/** Leaves compiled code of the program in Node's cache; without, it is only slower. */
+function warm(file: string): void {
+  const [node, ...args] = deviceProcess('warm', file).argv;
+  spawnSync(node, args, { env: { ...process.env, [WARM_VARIABLE]: '1' }, stdio: 'ignore', timeout: WARM_MS });
 }
 
 /** Whole or not at all: others may be compiling the same. */

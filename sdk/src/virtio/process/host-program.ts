@@ -13,8 +13,13 @@ const LISTENER = 3;
  */
 const SETTLED_MS = 2_200;
 
+/** A process with it only leaves its compiled code to those that come later. */
+export const WARM_VARIABLE = 'RUNTIME_DEVICE_WARM';
+
 /** @param compiled the device that is compiled into the program, if one is */
 export function runDeviceHost(load: DeviceLoader, compiled?: CompiledDevice): void {
+  // At its end Node keeps the compiled code. One that serves a device may be in a jail, where it cannot.
+  if (process.env[WARM_VARIABLE] !== undefined) return;
   beginLockdown();
   const settled = setTimeout(() => {
     // At exit Node would do it, but most device processes end by a signal.
