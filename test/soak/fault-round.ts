@@ -108,7 +108,7 @@ export class Storm {
       strike = await this.#strike(round, vm, random);
       if (strike.outcome === 'hangs') problems.push(`${round.moment} did not end within ${HANG_MS / 1_000} s`);
       if (!this.#subject.alive) await this.#subject.start();
-      problems.push(...(await this.#look()));
+      problems.push(...(await this.#look(vm)));
     } catch (e) {
       problems.push(e instanceof Error ? `${e.message}${codeOf(e)}` : String(e));
       if (!this.#subject.alive) await this.#subject.start();
@@ -235,16 +235,21 @@ export class Storm {
 
   // Afterwards
 
-  async #look(): Promise<readonly string[]> {
+  async #look(vm: string): Promise<readonly string[]> {
     const subject = this.#subject;
+    const silent: string[] = [];
+    for (const { name } of await this.#steady()) if (!(await subject.answers(name))) silent.push(name);
+    // One whose runtime was killed while it stopped may have run a moment longer.
     const vms = (await this.#steady()).map(({ name }) => name);
-    const problems: string[] = [];
-    for (const vm of vms) if (!(await subject.answers(vm))) problems.push(`VM ${vm} is listed, and does not answer`);
+    const problems = silent
+      .filter((name) => vms.includes(name))
+      .map((name) => `VM ${name} is listed, and does not answer`);
     problems.push(...(await this.#lookAtFiles()));
     problems.push(...(await problemsOf(subject, vms)));
     if (vms.length === 0 && this.#fresh !== undefined)
       problems.push(...growthOf(await footprint(subject), this.#fresh));
-    problems.push(...(await this.#lookAtData(vms)));
+    // A disk that nobody has used is as it was.
+    if (vm === KEEPER || vms.includes(KEEPER)) problems.push(...(await this.#lookAtData(vms)));
     return problems;
   }
 

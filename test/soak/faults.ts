@@ -35,6 +35,7 @@ export async function faults({ count, seed, minutes, victims, moments, settings 
     const verdict = await storm.play({ seed: own, victim, moment });
     verdicts.push(verdict);
     console.log(lineOf(verdict));
+    if (verdict.problems.length > 0) console.log(subject.evidence());
   }
   console.log(tableOf(verdicts));
   const few = whom.filter((victim) => struck(victim) < count);

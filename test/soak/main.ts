@@ -1,4 +1,4 @@
-// npm run soak -- faults|cycles|four [--count N] [--seed S] [--minutes M] [--victim V]… [--moment M]… [--set KEY=VALUE]…
+// npm run soak -- faults|cycles|four [--count N] [--seed S] [--minutes M] [--victim V]… [--moment M]… [--set KEY=VALUE]… [--tap]
 // What takes too long to be part of npm test: faults by the hundred, cycles, many VMs.
 
 import { parseArgs } from 'node:util';
@@ -7,6 +7,7 @@ import { cycles } from './cycles.ts';
 import { MOMENTS, VICTIMS } from './fault-round.ts';
 import { faults } from './faults.ts';
 import { four } from './four.ts';
+import { withTaps } from './tap.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -16,13 +17,14 @@ const { values, positionals } = parseArgs({
     minutes: { type: 'string', default: '1440' },
     victim: { type: 'string', multiple: true, default: [...VICTIMS] },
     set: { type: 'string', multiple: true, default: [] },
+    tap: { type: 'boolean', default: false },
     moment: { type: 'string', multiple: true, default: [...MOMENTS] },
   },
 });
 
 /** The default of each is what is promised. */
-const PROGRAMS: Readonly<Record<string, () => Promise<boolean>>> = {
-  faults: () => {
+const PROGRAMS: Readonly<Record<string, (settings: readonly string[]) => Promise<boolean>>> = {
+  faults: (settings) => {
     const seed = values.seed === undefined ? Date.now() % 1_000_000 : number('seed', values.seed);
     const count = number('count', values.count ?? '50');
     console.log(`seed ${seed}`);
@@ -32,11 +34,11 @@ const PROGRAMS: Readonly<Record<string, () => Promise<boolean>>> = {
       minutes: number('minutes', values.minutes),
       victims: values.victim,
       moments: values.moment,
-      settings: values.set,
+      settings,
     });
   },
-  cycles: () => cycles(number('count', values.count ?? '100'), values.set),
-  four: () => four(values.set),
+  cycles: (settings) => cycles(number('count', values.count ?? '100'), settings),
+  four,
 };
 
 const missing = lacking();
@@ -44,7 +46,8 @@ if (missing !== undefined) fail(`guests need ${missing}`);
 const [name = ''] = positionals;
 const program = PROGRAMS[name];
 if (program === undefined || positionals.length > 1) fail(`usage: npm run soak -- ${Object.keys(PROGRAMS).join('|')}`);
-process.exitCode = (await program()) ? 0 : 1;
+const run = (more: readonly string[]): Promise<boolean> => program([...values.set, ...more]);
+process.exitCode = (await (values.tap ? withTaps(run) : run([]))) ? 0 : 1;
 
 function number(option: string, text: string): number {
   const value = Number(text);

@@ -1,8 +1,9 @@
 // A runtime with folders of its own, and what a program does with it: started, used, killed, and started again.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 import { connect, type RuntimeReport } from '@runtime/sdk';
 import type { RuntimeClient } from '@runtime/sdk/client';
 import { imageCache } from '@runtime/sdk/image';
@@ -11,6 +12,10 @@ import { Home, ROOT, type Running } from '../cli/command-line.ts';
 const PLUGINS = ['vmm', 'crostini'].map((name) => join(ROOT, 'plugins', name)).join(',');
 /** Until a guest that was just started, or whose device has just come back, has to answer. */
 const ANSWER_MS = 30_000;
+
+const STATE = 'state/runtime/default';
+/** Of what is shown of a log. */
+const LINES = 15;
 
 export interface VmRow {
   readonly name: string;
@@ -123,6 +128,14 @@ export class Subject implements AsyncDisposable {
     return this.client.control.request('inspect', {});
   }
 
+  /** The last that the runtime and the guests have said. */
+  evidence(): string {
+    const folder = join(this.folder, STATE, 'plugins/vmm/consoles');
+    const consoles = existsSync(folder) ? readdirSync(folder) : [];
+    const tails = consoles.map((name) => `${name}: ${lastOf(readFileSync(join(folder, name), 'latin1'))}`);
+    return [`runtime: ${lastOf(this.log + (this.#running?.stderr ?? ''))}`, ...tails].join('\n');
+  }
+
   /** Output of a command of root in a guest, which has to succeed. */
   async inGuest(vm: string, script: string, withinMs: number = ANSWER_MS): Promise<string> {
     const options = { user: 'root', signal: AbortSignal.timeout(withinMs) };
@@ -153,6 +166,10 @@ export class Subject implements AsyncDisposable {
     }
     this.#home[Symbol.dispose]();
   }
+}
+
+function lastOf(text: string): string {
+  return stripVTControlCharacters(text).trimEnd().split('\n').slice(-LINES).join('\n  ');
 }
 
 export interface FoundProcess {

@@ -115,6 +115,40 @@ describe.skipIf(why !== undefined)('a VM', { timeout: 180_000 }, () => {
     expect(runtime.inspect().leases).toEqual([]);
   });
 
+  test('one whose device hangs ends when its guest does', async () => {
+    await using runtime = await createTestRuntime({ plugins: [vmm] });
+    const service = runtime.get(vms);
+    await service.start({ ...SMALL, name: 'hung', block: [{ path: image('hung.img') }] });
+    await shows(service, 'hung', 'guest:');
+    const [device] = (await service.inspect('hung')).devices;
+    process.kill(device?.pid as number, 'SIGSTOP');
+    await service.writeConsole('hung', Buffer.from('reboot -f\r'));
+    expect((await service.wait('hung'))?.reason).toBe('guest-reset');
+    expect(processesOf(runtime)).toEqual([]);
+  });
+
+  test('one of the same name starts once nothing of the one that crashed is left', async () => {
+    await using runtime = await createTestRuntime({ plugins: [vmm] });
+    const service = runtime.get(vms);
+    using events = recordEvents(runtime, 'vm:*');
+    const description: VmDescription = { ...SMALL, name: 'twin', block: [{ path: image('twin.img') }] };
+    const { pid } = await service.start(description);
+    const ended = service.wait('twin');
+    process.kill(pid as number, 'SIGKILL');
+    while ((await service.list())[0]?.state === 'running') await sleep(1);
+    await service.start(description);
+    expect((await ended)?.reason).toBe('crashed');
+    expect(events.events.map(({ topic }) => topic)).toEqual([
+      ...['vm:created', 'vm:started', 'vm:crashed', 'vm:created', 'vm:started'],
+    ]);
+    await shows(service, 'twin', 'guest:');
+    const { directory, devices } = await service.inspect('twin');
+    expect(readdirSync(directory)).toContain('qmp.sock');
+    expect(devices.map(({ state }) => state)).toEqual(['running']);
+    await service.stop('twin', { force: true });
+    expect(processesOf(runtime)).toEqual([]);
+  });
+
   test('a disk is plugged into the running guest, and out of it', async () => {
     await using runtime = await createTestRuntime({ plugins: [vmm] });
     const service = runtime.get(vms);

@@ -255,20 +255,24 @@ export class ConciergeManager implements Concierge {
     const found = await orAborted(snapshots.find(description, onWait), abort.signal);
     if (found !== undefined) {
       // What happens to its machine before it is awake is nobody else's business.
-      entry.restoring = true;
+      const restoring = new AbortController();
+      entry.restoring = restoring;
+      const over = AbortSignal.any([abort.signal, restoring.signal]);
       try {
         const info = await this.#vms.start(found.description, { restore: found.snapshot });
         const { directory } = await this.#vms.inspect(machine);
-        await orAborted(wakeGuest(directory, abort.signal), abort.signal);
+        await orAborted(wakeGuest(directory, over), over);
+        over.throwIfAborted();
         entry.ready.resolve();
         return info;
       } catch (err) {
-        if (await this.#isAlive(machine)) await this.#vms.stop(machine, { force: true });
+        // Also one that has ended: until everything of it is undone, its end would be taken for that of the next.
+        await this.#vms.stop(machine, { force: true }).catch(() => {});
         abort.signal.throwIfAborted();
         this.#context.log.warn({ err, vm: key.name }, `VM ${key.name} boots: its snapshot is no good, and was removed`);
         found.discard();
       } finally {
-        entry.restoring = false;
+        entry.restoring = undefined;
       }
     }
     const info = await this.#vms.start(description);
@@ -573,7 +577,7 @@ export class ConciergeManager implements Concierge {
 
   #machineMade(machine: string, cid: number | undefined): void {
     const entry = this.#ofMachine(machine);
-    if (entry === undefined || entry.announced || entry.restoring || entry.state !== 'starting') return;
+    if (entry === undefined || entry.announced || entry.restoring !== undefined || entry.state !== 'starting') return;
     entry.cid = cid ?? 0;
     entry.announced = true;
     this.#tell('termina:starting', entry);
@@ -586,7 +590,11 @@ export class ConciergeManager implements Concierge {
 
   async #machineEnded(machine: string, detail: string): Promise<void> {
     const entry = this.#ofMachine(machine);
-    if (entry === undefined || entry.restoring) return;
+    if (entry === undefined) return;
+    if (entry.restoring !== undefined) {
+      entry.restoring.abort(new Error(detail));
+      return;
+    }
     entry.ended = true;
     entry.machineEnded.resolve(detail);
     // A start that is under way sees to it.

@@ -56,6 +56,18 @@ test('one whose guest does not wake up boots, and nobody hears of it', async () 
   );
 });
 
+test('one whose machine dies before it is awake boots once all of it is undone, and is not taken for dead', async () => {
+  const snapshots = new OneSnapshot(true);
+  await using rig = await startRig(undefined, { snapshots });
+  rig.fake.behaviour = { diesAsleep: true };
+  const began = performance.now();
+  const vm = await rig.manager.start({ name: 'foo', profile: 'fast' });
+  expect(performance.now() - began).toBeLessThan(5_000);
+  expect(vm).toMatchObject({ state: 'running', cid: 33 });
+  expect(rig.fake.done.slice(0, 3)).toEqual(['Wake', 'force', 'ConfigureNetwork']);
+  expect(await rig.manager.listVms()).toHaveLength(1);
+});
+
 test('the next one is prepared when the first has booted', async () => {
   const snapshots = new OneSnapshot(false);
   await using rig = await startRig(undefined, { snapshots });

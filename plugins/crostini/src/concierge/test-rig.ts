@@ -3,6 +3,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { MachineExit, VmDescription, VmInfo, Vms } from '@runtime/plugin-vmm/contract';
 import { definePlugin, type EventBus } from '@runtime/sdk';
@@ -14,12 +15,17 @@ import { guestWire } from '../wire/index.ts';
 import { templateTable } from '../wire/template.ts';
 import { ConciergeManager, type ConciergeOptions } from './concierge-manager.ts';
 
+/** Until a crash is undone. */
+const UNDO_MS = 100;
+
 /** How a guest behaves that does not behave. */
 export interface Behaviour {
   /** It does not call. */
   readonly silent?: boolean;
   /** Its machine ends when it should call. */
   readonly dies?: boolean;
+  /** Its machine crashes when it is to wake up, and it takes a moment until everything of it is undone. */
+  readonly diesAsleep?: boolean;
   /** A call of maitred that fails; `Shutdown`: that is not answered. */
   readonly failsAt?: string;
   /** What becomes of its disk. */
@@ -36,6 +42,8 @@ interface FakeMachine {
   readonly directory: string;
   state: VmInfo['state'];
   server: Server | undefined;
+  /** Of one that crashes: everything of it is undone. */
+  undone: Promise<MachineExit> | undefined;
 }
 
 export class FakeVms {
@@ -63,7 +71,14 @@ export class FakeVms {
         ...{ name, state: 'running', machine: 'qemu', accelerator: 'kvm', memoryMib: Number(description.mem) },
         ...{ cpus: description.cpus ?? 1, cid, pid: 4242, startedAt: new Date().toISOString() },
       };
-      const machine: FakeMachine = { info, description, directory, state: 'running', server: undefined };
+      const machine: FakeMachine = {
+        info,
+        description,
+        directory,
+        state: 'running',
+        server: undefined,
+        undone: undefined,
+      };
       this.machines.set(name, machine);
       this.events?.emit('vm:created', { vm: name, cid });
       void this.#boot(name, machine, options.restore !== undefined);
@@ -71,6 +86,8 @@ export class FakeVms {
     },
     stop: async (name, { force } = {}) => {
       this.done.push(force === true ? 'force' : 'stop');
+      const { undone } = this.machines.get(name) ?? {};
+      if (undone !== undefined) return undone;
       return this.end(name, 'somebody stopped it');
     },
     list: async () => [...this.machines.values()].map(({ info, state }) => ({ ...info, state })),
@@ -95,6 +112,16 @@ export class FakeVms {
     machine.state = 'stopped';
     this.events?.emit('vm:stopped', { vm: name, reason: 'stopped', detail });
     return { reason: 'stopped', detail };
+  }
+
+  /** As the vmm plugin tells of it: its state at once, its end when everything of it is undone. */
+  async crash(name: string, machine: FakeMachine): Promise<MachineExit> {
+    machine.server?.forceShutdown();
+    machine.state = 'crashed';
+    await delay(UNDO_MS);
+    const exit = { reason: 'crashed', detail: 'QEMU ended with SIGKILL' } as const;
+    this.events?.emit('vm:crashed', { vm: name, ...exit });
+    return exit;
   }
 
   async callReady(name: string): Promise<void> {
@@ -136,7 +163,12 @@ export class FakeVms {
   async #handle(name: string, method: string, request: object): Promise<object> {
     this.done.push(method);
     this.requests.set(method, request);
-    const { failsAt, lingers } = this.behaviour;
+    const { failsAt, lingers, diesAsleep } = this.behaviour;
+    if (method === 'Wake' && diesAsleep === true) {
+      const machine = this.machines.get(name);
+      if (machine !== undefined) machine.undone = this.crash(name, machine);
+      return new Promise(() => {});
+    }
     if (method === failsAt) {
       if (method === 'Shutdown') return new Promise(() => {});
       throw new Error(`${method} is not for you`);

@@ -50,8 +50,8 @@ export class TerminaEntry {
   watch: LogWatch | undefined;
   /** Its machine has. */
   ended = false;
-  /** Its machine goes on from a snapshot, and may yet have to boot instead. */
-  restoring = false;
+  /** Its machine goes on from a snapshot, and may yet have to boot instead; aborted when that machine ends. */
+  restoring: AbortController | undefined;
   /** Its CPUs stand still. */
   suspended = false;
   directory = '';

@@ -102,7 +102,9 @@ export class VmManager implements Vms {
     const named = { ...checkDescription(given, 'the description'), name: given.name ?? this.#freeName() };
     const description = { ...(await this.#asked(named)), name: named.name };
     const { name } = description;
-    this.#refuseTwin(name);
+    for (let before = this.#vms.get(name); before !== undefined; before = this.#vms.get(name)) {
+      await this.#makeRoom(before);
+    }
     const vm = new Vm(name, new Date().toISOString());
     this.#vms.set(name, vm);
     try {
@@ -114,6 +116,7 @@ export class VmManager implements Vms {
       });
       // Only now: until then its name, its folder and its processes are in use.
       this.#forget(vm);
+      vm.ended.resolve({ reason: 'stopped', detail: 'it did not start' });
       throw e;
     }
     return vm.info(this.#options.machine.pid(name));
@@ -196,6 +199,7 @@ export class VmManager implements Vms {
   async remove(name: string): Promise<void> {
     const vm = this.#vm(name);
     vm.expect(['stopped', 'crashed'], 'removed');
+    await vm.ended.promise;
     this.#forget(vm);
   }
 
@@ -454,11 +458,10 @@ export class VmManager implements Vms {
     return vm;
   }
 
-  /** @throws VMM_ERR_EXISTS */
-  #refuseTwin(name: string): void {
-    const before = this.#vms.get(name);
-    if (before === undefined) return;
-    if (before.live) throw errors.VMM_ERR_EXISTS({ details: { vm: name } });
+  /** One whose machine has ended still has a folder, sockets and processes for a moment. @throws VMM_ERR_EXISTS */
+  async #makeRoom(before: Vm): Promise<void> {
+    if (before.live) throw errors.VMM_ERR_EXISTS({ details: { vm: before.name } });
+    await before.ended.promise;
     this.#forget(before);
   }
 
@@ -467,7 +470,9 @@ export class VmManager implements Vms {
   }
 
   #forget(vm: Vm): void {
-    if (this.#vms.get(vm.name) === vm) this.#vms.delete(vm.name);
+    // Another one of that name may be there already.
+    if (this.#vms.get(vm.name) !== vm) return;
+    this.#vms.delete(vm.name);
     this.#options.machine.forget(vm.name);
   }
 
