@@ -18,8 +18,8 @@ const SOURCE_CONDITION = '--conditions=@runtime/source';
 /** A package that could not be installed is not tried again for this long, in ms. */
 const RETRY_MS = 24 * 3_600_000;
 
-/** What `npm start` alone does: a small Debian guest, and its console. */
-const MAIN_JOB = ['--plugins', 'vmm', 'vm', 'run'];
+/** What `npm start` alone does: a shell in a Debian container, in a VM. */
+const MAIN_JOB = ['--plugins', 'crostini', 'terminal'];
 
 /** @typedef {'start' | 'test' | 'check' | 'bench' | 'soak' | 'docs'} Task */
 /** @typedef {{ flags: string[], file: string, args: string[] }} Step */

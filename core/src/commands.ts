@@ -37,6 +37,13 @@ export interface CommandSpec {
    * reach that runtime meanwhile, unless one of that name runs already.
    */
   readonly lasting?: true;
+  /**
+   * It is about what outlives a runtime. With `--plugins` it runs in the runtime of that name where there is one, else in one
+   * of its own that keeps its state. So says its row in the manifest, too.
+   */
+  readonly keeps?: true;
+  /** What the plugin is for: what `runtime --plugins …` without a command does on a terminal. Implies `keeps`. */
+  readonly main?: true;
   readonly args?: readonly CommandArgument[];
   readonly options?: Readonly<Record<string, CommandOption>>;
 }

@@ -2,6 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
+import { runCommand } from '@runtime/sdk/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bringUpContainer } from '../../plugins/crostini/src/cicerone/bring-up.ts';
 import type { CiceroneManager } from '../../plugins/crostini/src/cicerone/cicerone-manager.ts';
@@ -74,6 +75,17 @@ describe.skipIf(missing !== undefined)(`Containers${missing === undefined ? '' :
       expect(address.out).toMatch(/^inet 100\.115\.92\.(19[4-9]|20[0-6])$/);
       expect((await inContainer('ping -c 1 -W 5 100.115.92.193 >/dev/null; echo $?')).out).toBe('0');
       expect((await inContainer('ip route show default')).out).toContain('via 100.115.92.193 dev eth0');
+    },
+    3 * MIN,
+  );
+
+  test(
+    'is what the main command shows, and goes on after it',
+    async () => {
+      const shown = await runCommand(rig.runtime, 'terminal', { options: { vm: 'c' } });
+      expect(shown.code).toBe(0);
+      expect(Buffer.from(shown.bytes).toString()).toMatch(/^Linux penguin [\s\S]*^VERSION_CODENAME=trixie$/m);
+      expect(await cicerone().listContainers()).toMatchObject([{ name: 'penguin', state: 'running', username: 'ada' }]);
     },
     3 * MIN,
   );

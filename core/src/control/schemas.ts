@@ -160,6 +160,8 @@ export const COMMAND_SPEC: z.ZodType<CommandSpec> = z.looseObject({
   summary: text,
   description: text.exactOptional(),
   lasting: z.literal(true).exactOptional(),
+  keeps: z.literal(true).exactOptional(),
+  main: z.literal(true).exactOptional(),
   args: z
     .array(
       z.looseObject({

@@ -47,6 +47,8 @@ const runtimeKey = z.strictObject({
           .string()
           .regex(/^(?=.{1,64}$)[a-z0-9-]+(?: [a-z0-9-]+)*$/, 'not words of lower-case letters, digits and "-"'),
         summary: z.string().min(1).max(200),
+        keeps: z.literal(true).exactOptional(),
+        main: z.literal(true).exactOptional(),
       }),
     )
     .max(64)

@@ -22,7 +22,7 @@ export interface PluginManifest {
   /** Service id → what is required of it. */
   readonly requires: Readonly<Record<string, ManifestRequirement>>;
   /** Names and summaries, so that help and completion work without a runtime. */
-  readonly commands: readonly Pick<CommandSpec, 'name' | 'summary'>[];
+  readonly commands: readonly Pick<CommandSpec, 'name' | 'summary' | 'keeps' | 'main'>[];
 }
 
 export type PluginOrigin = 'path' | 'project' | 'runtime' | 'user';

@@ -5,11 +5,15 @@ import { passOutputThrough } from '../linux/index.ts';
 import { type Format, formatData } from './format.ts';
 import { printable, type Terminal } from './terminal.ts';
 
+/** Where progress is lines: silent for so long, in ms, and then one at most in each such time. */
+const LINE_EVERY_MS = 10_000;
+
 export class CommandPrinter {
   readonly #terminal: Terminal;
   readonly #format: Format;
   #progressShown = false;
   #isRaw = false;
+  #lastLine: number = performance.now();
 
   constructor(terminal: Terminal, format: Format) {
     this.#terminal = terminal;
@@ -51,12 +55,19 @@ export class CommandPrinter {
     await this.#terminal.err('\r\x1b[K');
   }
 
-  /** One line that is written over; in a file it would only be noise. */
+  /** One line that is written over; in a file that would only be noise. */
   async #progress(stage: string, fraction: number | undefined): Promise<void> {
-    if (!this.#terminal.errIsTTY) return;
+    if (!this.#terminal.errIsTTY) return this.#progressLine(stage);
     this.#progressShown = true;
     const percent = fraction === undefined ? '…' : ` ${Math.round(Math.min(1, Math.max(0, fraction)) * 100)} %`;
     const text = `${printable(stage).replaceAll('\n', ' ')}${percent}`.slice(0, this.#terminal.size.columns - 1);
     await this.#terminal.err(`\r\x1b[K${text}`);
+  }
+
+  async #progressLine(stage: string): Promise<void> {
+    const now = performance.now();
+    if (now - this.#lastLine < LINE_EVERY_MS) return;
+    this.#lastLine = now;
+    await this.#terminal.err(`${printable(stage).replaceAll('\n', ' ')}…\n`);
   }
 }

@@ -60,6 +60,15 @@ export const CLI_COMMANDS: readonly CliCommand[] = [
     load: () => import('./commands/status.ts'),
   },
   {
+    name: 'serve',
+    group: 'Run',
+    summary: 'run the plugins until it is stopped, on a terminal too',
+    description:
+      'What runtime --plugins … does where there is no terminal, or where no plugin has a main command. On a terminal the ' +
+      'main command of a plugin is run otherwise: a shell in a Debian container, of crostini.',
+    load: () => import('./commands/serve.ts'),
+  },
+  {
     name: 'stop',
     group: 'Run',
     summary: 'stop the running runtime, and wait until it has; or a VM',

@@ -28,6 +28,7 @@ import { CLI_COMMANDS } from './command-table.ts';
 import type { CliContext } from './context.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
 import { logLineText } from './log-line.ts';
+import { manifestCommands } from './manifest-commands.ts';
 import { type HelpStyle, type ParsedCall, parseForeign } from './parse.ts';
 import { pluginPlaces } from './places.ts';
 import { standardInput } from './stdin.ts';
@@ -41,8 +42,7 @@ interface Host extends AsyncDisposable {
 }
 
 export async function runForeign(context: CliContext, words: readonly string[], style: HelpStyle): Promise<number> {
-  await using host =
-    context.globals.plugins === undefined ? await remoteHost(context, words) : await localHost(context);
+  await using host = await hostOf(context, words);
   const commands = await host.list();
   const command = longestMatch(commands, words);
   if (command === undefined) return await explainGroup(context, commands, words);
@@ -62,14 +62,28 @@ export async function runForeign(context: CliContext, words: readonly string[], 
   }
 }
 
-async function remoteHost(context: CliContext, words: readonly string[]): Promise<Host> {
-  let client: ControlClient;
+async function hostOf(context: CliContext, words: readonly string[]): Promise<Host> {
+  if (context.globals.plugins === undefined) return remoteHost(context, await connectFor(context, words));
+  const named = longestMatch(await manifestCommands(context), words);
+  if (named?.main !== true && named?.keeps !== true) return await localHost(context);
   try {
-    client = await connect({ env: context.env, name: instanceName(context) });
+    return remoteHost(context, await connect({ env: context.env, name: instanceName(context) }));
+  } catch (e) {
+    if (!isRuntimeError(e, 'CORE_ERR_CONTROL_UNREACHABLE')) throw e;
+    return await localHost(context, true);
+  }
+}
+
+async function connectFor(context: CliContext, words: readonly string[]): Promise<ControlClient> {
+  try {
+    return await connect({ env: context.env, name: instanceName(context) });
   } catch (e) {
     if (isRuntimeError(e, 'CORE_ERR_CONTROL_UNREACHABLE')) throw withoutRuntime(context, words) ?? e;
     throw e;
   }
+}
+
+function remoteHost(context: CliContext, client: ControlClient): Host {
   const { terminal } = context;
   return {
     list: () => client.request('commands.list', {}),
@@ -102,7 +116,8 @@ function withoutRuntime({ env, cwd }: CliContext, words: readonly string[]): Err
   return nearest === '' ? undefined : CORE_ERR_COMMAND_UNKNOWN({ details: { command: typed.join(' '), nearest } });
 }
 
-async function localHost(context: CliContext): Promise<Host> {
+/** @param keeping its state, which only one runtime of its name may */
+async function localHost(context: CliContext, keeping = false): Promise<Host> {
   const { terminal } = context;
   const app = await composeApp(context, {
     logLine: (json) => {
@@ -110,21 +125,25 @@ async function localHost(context: CliContext): Promise<Host> {
       // A line of progress may be there, or a console whose terminal turns nothing into a carriage return.
       void terminal.err(terminal.errIsTTY ? `\r\x1b[K${text}\r\n` : `${text}\n`);
     },
-    persistent: false,
+    persistent: keeping,
     native: linuxHost,
     quiet: true,
   });
+  const stopped = new AbortController();
+  let server: ControlServer | undefined;
   try {
+    if (keeping) server = await serve(context, app, () => stopped.abort());
     await app.runtime.start();
   } catch (e) {
     await app[Symbol.asyncDispose]();
+    await server?.[Symbol.asyncDispose]();
     throw e;
   }
   return {
     list: async () => app.runtime.commands.list() as readonly ListedCommand[],
     run: async ({ name, lasting }, call, print) => {
-      const stopped = new AbortController();
-      await using _server = lasting === true ? await reachable(context, app, () => stopped.abort()) : undefined;
+      await using _server =
+        lasting === true && !keeping ? await reachable(context, app, () => stopped.abort()) : undefined;
       using following = terminal.followSize();
       let input: AsyncIterableIterator<Uint8Array> | undefined;
       const read = (): AsyncIterableIterator<Uint8Array> => {
@@ -143,25 +162,33 @@ async function localHost(context: CliContext): Promise<Host> {
         await input?.return?.();
       }
     },
-    [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await app[Symbol.asyncDispose]();
+      await server?.[Symbol.asyncDispose]();
+    },
   };
+}
+
+/** @throws CORE_ERR_RUNTIME_RUNNING */
+function serve(context: CliContext, app: App, stop: () => void): Promise<ControlServer> {
+  return startControlServer({
+    runtime: app.runtime,
+    socketPath: controlSocketPath(context.env, instanceName(context)),
+    log: app.log,
+    native: app.native,
+    host: {
+      recorder: app.recorder,
+      find: async (spec) => app.find(spec),
+      settings: (name) => app.config.config.settings[name] ?? {},
+      requestStop: stop,
+    },
+  });
 }
 
 /** Lets other commands reach the runtime of this one. Not where a runtime of that name runs: that is the one they mean. */
 async function reachable(context: CliContext, app: App, stop: () => void): Promise<ControlServer | undefined> {
   try {
-    return await startControlServer({
-      runtime: app.runtime,
-      socketPath: controlSocketPath(context.env, instanceName(context)),
-      log: app.log,
-      native: app.native,
-      host: {
-        recorder: app.recorder,
-        find: async (spec) => app.find(spec),
-        settings: (name) => app.config.config.settings[name] ?? {},
-        requestStop: stop,
-      },
-    });
+    return await serve(context, app, stop);
   } catch (e) {
     if (isRuntimeError(e, 'CORE_ERR_RUNTIME_RUNNING')) return undefined;
     throw e;
@@ -196,7 +223,10 @@ function wordsOnly(words: readonly string[]): readonly string[] {
   return option < 0 ? words : words.slice(0, option);
 }
 
-function longestMatch(commands: readonly ListedCommand[], words: readonly string[]): ListedCommand | undefined {
+function longestMatch<C extends { readonly name: string }>(
+  commands: readonly C[],
+  words: readonly string[],
+): C | undefined {
   return commands
     .filter(({ name }) => name.split(' ').every((part, i) => words[i] === part))
     .toSorted((a, b) => b.name.length - a.name.length)[0];

@@ -60,7 +60,8 @@ async function dispatch(
   style: HelpStyle,
   interrupt: AbortController,
 ): Promise<number | void> {
-  if (parsed.kind === 'run') {
+  const words = await foreignWords(context, parsed);
+  if (parsed.kind === 'run' && words === undefined) {
     const { runForeground } = await import('./foreground.ts');
     return runForeground(context);
   }
@@ -69,12 +70,21 @@ async function dispatch(
     if (again) process.exit(EXIT_INTERRUPTED);
     interrupt.abort();
   });
-  if (parsed.kind === 'foreign') {
+  if (parsed.kind !== 'command') {
     const { runForeign } = await import('./foreign.ts');
-    return runForeign(context, parsed.words, style);
+    return runForeign(context, words ?? [], style);
   }
   const { run } = await parsed.command.load();
   return run(context, parsed.call);
+}
+
+/** Of a command of a plugin. Whoever names none on a terminal gets what the plugins are for. */
+async function foreignWords(context: CliContext, parsed: Runnable): Promise<readonly string[] | undefined> {
+  if (parsed.kind !== 'run') return parsed.kind === 'foreign' ? parsed.words : undefined;
+  const { isTTY, inputIsTTY } = context.terminal.size;
+  if (!isTTY || inputIsTTY !== true || context.globals.format === 'json') return undefined;
+  const { manifestCommands } = await import('./manifest-commands.ts');
+  return (await manifestCommands(context)).find(({ main }) => main === true)?.name.split(' ');
 }
 
 /** `runtime help plugin list` is `runtime plugin list --help`. */

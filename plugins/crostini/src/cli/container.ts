@@ -4,10 +4,9 @@ import type { CommandIo, CommandRegistry } from '@runtime/sdk';
 import { bringUpContainer, containerUser } from '../cicerone/bring-up.ts';
 import type { Container } from '../contract-containers.ts';
 import { errors } from '../errors.ts';
-import { openVsh } from '../vsh/client.ts';
+import { runInContainer } from './container-exec.ts';
 import { DEFAULT_CONTAINER, DEFAULT_VM } from './defaults.ts';
 import { agrees } from './delete.ts';
-import { attachPipes, attachTerminal, windowOf } from './guest-command.ts';
 import type { CommandParts } from './index.ts';
 import { startWithProgress, stayUntil } from './start.ts';
 
@@ -74,7 +73,8 @@ function addStart(commands: CommandRegistry, parts: CommandParts): void {
   );
 }
 
-async function bringUp(
+/** With its stages as they come. The VM runs already. */
+export async function bringUp(
   { manager, containers }: CommandParts,
   { vm, container, user }: { readonly vm: string; readonly container: string; readonly user: string },
   io: CommandIo,
@@ -106,15 +106,7 @@ function addExec(commands: CommandRegistry, parts: CommandParts): void {
     },
     async ({ args: [container = DEFAULT_CONTAINER, ...argv], options, io, signal }) => {
       const { vm = DEFAULT_VM, tty } = options;
-      const isTerminal = tty || (io.terminal.isTTY && io.terminal.inputIsTTY === true);
-      const connection = await parts.containers.openShell({ vm, container }, signal);
-      const { type } = io.terminal;
-      const session = await openVsh({
-        ...{ socketPath: `container ${container}`, connection, target: container, argv },
-        env: isTerminal && type !== undefined ? { TERM: type } : {},
-        ...(isTerminal ? { pty: windowOf(io) } : {}),
-      });
-      return await (isTerminal ? attachTerminal : attachPipes)(session, io, signal);
+      return await runInContainer(parts.containers, { vm, container }, { argv, tty }, io, signal);
     },
   );
 }

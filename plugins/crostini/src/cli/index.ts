@@ -18,6 +18,7 @@ import { addStart, startWithProgress } from './start.ts';
 import { addStop } from './stop.ts';
 import { addSuspend } from './suspend.ts';
 import { addTermina } from './termina.ts';
+import { addTerminal } from './terminal.ts';
 import { addVmc } from './vmc.ts';
 import { addOriginalVsh } from './vsh.ts';
 import { addVsh } from './vsh-commands.ts';
@@ -49,6 +50,7 @@ export function addCommands(commands: CommandRegistry, parts: CommandParts): voi
   addVsh(commands, parts?.manager as ConciergeManager, (request, io, signal) =>
     startWithProgress(parts.manager, request, io, signal),
   );
+  addTerminal(commands, parts);
   addContainer(commands, parts);
   addVmc(commands, parts);
   addOriginalVsh(commands, parts?.manager as ConciergeManager);

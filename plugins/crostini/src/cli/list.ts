@@ -20,6 +20,7 @@ export function addList(commands: CommandRegistry, parts: CommandParts): void {
     {
       name: 'list',
       summary: 'list the VMs that run',
+      keeps: true,
       options: {
         quiet: { type: 'boolean', short: 'q', summary: 'only their names' },
         filter: {

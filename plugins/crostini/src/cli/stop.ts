@@ -9,6 +9,7 @@ export function addStop(commands: CommandRegistry, parts: CommandParts): void {
     {
       name: 'stop',
       summary: 'stop VMs',
+      keeps: true,
       description:
         'Asks their guests to shut down and waits; what does not end in time is ended. One that does not run is left as it is.',
       args: [{ name: 'name', summary: 'of a VM', variadic: true }],
