@@ -53,6 +53,6 @@ export function addCommands(commands: CommandRegistry, parts: CommandParts): voi
   addTerminal(commands, parts);
   addContainer(commands, parts);
   addVmc(commands, parts);
-  addOriginalVsh(commands, parts?.manager as ConciergeManager);
+  addOriginalVsh(commands, parts);
   addTermina(commands, () => parts.verity());
 }

@@ -8,7 +8,9 @@ import { parseForeign } from '../../../../sdk/src/cli/parse.ts';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
 import type { LogKeeper } from '../concierge/log-keeper.ts';
 import type { StartTermina } from '../contract.ts';
+import type { ContainerName } from '../contract-containers.ts';
 import { diskRig } from '../disks/test-rig.ts';
+import { errors } from '../errors.ts';
 import type { CommandParts } from './index.ts';
 import { pathOf } from './removable-media.ts';
 import { addVmc } from './vmc.ts';
@@ -34,13 +36,19 @@ async function rig() {
       return endpoint;
     },
   } as unknown as ConciergeManager;
+  const containers = {
+    openShell: async ({ vm, owner = '', container }: ContainerName) => {
+      done.push(`container ${vm} ${owner} ${container}`);
+      throw errors.CROSTINI_ERR_CONTAINER_STATE({ details: { vm, container, verb: 'entered' } });
+    },
+  };
   const logs = { has: ({ name }: { readonly name: string }) => name === 'a', text: async () => 'one\ntwo\n' };
   const parts = { manager, disks: disks.disks, logs: logs as unknown as LogKeeper } as unknown as CommandParts;
   const plugin = definePlugin({
     name: 'vmc',
     setup: ({ commands }) => {
       addVmc(commands, parts);
-      addOriginalVsh(commands, manager);
+      addOriginalVsh(commands, { manager, containers });
     },
   });
   const runtime: TestRuntime = stack.use(await createTestRuntime({ plugins: [plugin] }));
@@ -286,11 +294,13 @@ test('the environment has the owner, and can answer for who is not there', async
   expect(all.done).toEqual(['stop a', 'stop aab12', 'shell b ab12', 'shell b cd34']);
 });
 
-test('vsh finds the VM of an owner, and knows no containers', async () => {
+test('vsh finds the VM of an owner, and a container of it', async () => {
   await using all = await rig();
   const vsh = (options: Readonly<Record<string, unknown>>) => all.runtime.run('vsh', { args: ['true'], options });
   const asked = vsh({ vm_name: 'a', owner_id: 'ab12', target_container: '/vm_shell' });
   await expect(asked).rejects.toMatchObject({ code: 'CROSTINI_ERR_NOT_RUN' });
   expect(all.done).toEqual(['shell a ab12']);
-  await expect(vsh({ target_container: 'penguin' })).rejects.toMatchObject({ code: 'CROSTINI_ERR_USAGE' });
+  const inside = vsh({ vm_name: 'a', owner_id: 'ab12', target_container: 'penguin' });
+  await expect(inside).rejects.toMatchObject({ code: 'CROSTINI_ERR_CONTAINER_STATE' });
+  expect(all.done.at(-1)).toBe('container a ab12 penguin');
 });

@@ -46,7 +46,8 @@ beforeAll(async () => {
     add: (spec: CommandSpec, handler: CommandHandler<CommandSpec>) => handlers.set(spec.name, { spec, handler }),
   };
   addVsh(commands as unknown as CommandRegistry, concierge);
-  addOriginalVsh(commands as unknown as CommandRegistry, concierge);
+  const containers = { openShell: () => Promise.reject(new Error('no container')) };
+  addOriginalVsh(commands as unknown as CommandRegistry, { manager: concierge, containers });
   server = createServer({ allowHalfOpen: true });
   startVshd(
     (onConnection) => server.on('connection', (stream) => onConnection(stream, { cid: 2, port: 1 })),

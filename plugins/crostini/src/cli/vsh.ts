@@ -1,7 +1,8 @@
 // `runtime vsh`: runtime shell and runtime exec, with the options of ChromeOS' vsh.
 
 import type { CommandRegistry } from '@runtime/sdk';
-import { errors } from '../errors.ts';
+import { runInContainer } from './container-exec.ts';
+import type { CommandParts } from './index.ts';
 import { OWNER_OPTION, ownedBy } from './owner.ts';
 import { runInGuest, type VshConcierge } from './vsh-commands.ts';
 
@@ -10,7 +11,12 @@ const VM_SHELL = '/vm_shell';
 /** No folder is called so that matters: vsh has it like this, too. */
 const PID = /^[1-9]\d{0,8}$/;
 
-export function addOriginalVsh(commands: CommandRegistry, concierge: Pick<VshConcierge, 'endpoint'>): void {
+export interface VshParts {
+  readonly manager: Pick<VshConcierge, 'endpoint'>;
+  readonly containers: Pick<CommandParts['containers'], 'openShell'>;
+}
+
+export function addOriginalVsh(commands: CommandRegistry, parts: VshParts): void {
   commands.add(
     {
       name: 'vsh',
@@ -23,20 +29,20 @@ export function addOriginalVsh(commands: CommandRegistry, concierge: Pick<VshCon
         cwd: { type: 'string', summary: 'folder it begins in, or a process of the guest that is there' },
         target_container: {
           type: 'string',
-          summary: `only ${VM_SHELL}, the VM itself, as there are no containers yet`,
+          summary: `a container that runs, with the user it has; ${VM_SHELL}: the VM itself, as when left out`,
         },
       },
     },
     async ({ args: argv, options, io, signal }) => {
       const { vm_name: vm, owner_id: owner, user, cwd, target_container: container } = options;
       if (container !== undefined && container !== '' && container !== VM_SHELL) {
-        const why = `there are no containers yet, and so none called ${JSON.stringify(container)}`;
-        throw errors.CROSTINI_ERR_USAGE({ details: { option: 'target_container', why } });
+        const name = { vm, container, ...ownedBy(owner) };
+        return await runInContainer(parts.containers, name, { argv }, io, signal);
       }
       const isPid = cwd !== undefined && PID.test(cwd);
       const place = isPid ? { workdir: undefined, workdirPid: Number(cwd) } : { workdir: cwd };
       const guest = { ...ownedBy(owner), user, tty: false, env: [], ...place };
-      return await runInGuest(concierge, vm, argv, guest, io, signal);
+      return await runInGuest(parts.manager, vm, argv, guest, io, signal);
     },
   );
 }

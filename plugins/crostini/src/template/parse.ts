@@ -13,7 +13,7 @@ export const MAX_TEMPLATE = 256 * 1024;
 /** What people look for in a template, and why it is not there. */
 const LACKING: Readonly<Record<string, string>> = {
   packages:
-    'packages belong to a container, as in ChromeOS: the root file system of a VM can only be read, and there are no containers yet',
+    'packages belong to a container, as in ChromeOS: the root file system of a VM can only be read (runtime container exec penguin -- sudo apt-get install …)',
   mounts: 'folders cannot be shared with VMs yet; runtime cp copies them',
 };
 
