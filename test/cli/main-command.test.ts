@@ -32,10 +32,13 @@ beforeEach(() => {
        name: 'counter',
        state: defineState({ schema: 1 }),
        setup(ctx) {
-         ctx.commands.add({ name: 'count', summary: 'count', main: true }, async ({ io }) => {
+         ctx.commands.add({ name: 'count', summary: 'count', main: true, args: [{ name: 'how', summary: 'long or not' }] }, async ({ args, io, signal }) => {
            const count = ((await ctx.state.read('count')) ?? 0) + 1;
            await ctx.state.write('count', count);
            await io.out(\`counted \${count} in \${process.pid}\`);
+           if (args[0] === 'long') {
+             await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+           }
            return 7;
          });
        },
@@ -65,6 +68,13 @@ describe('the main command', () => {
     expect([first.code, first.stdout]).toEqual([7, expect.stringMatching(/^counted 1 /)]);
     const second = await home.run(['--plugins', plugin, 'count']);
     expect(second.stdout).toMatch(/^counted 2 /);
+  });
+
+  test('ends without a word when it is interrupted', async () => {
+    const long = home.start(['--plugins', plugin, 'count', 'long']);
+    await long.says('counted 1');
+    long.child.kill('SIGINT');
+    expect(await long.ended).toMatchObject({ code: 130, stderr: '' });
   });
 
   test('runs in the runtime that runs', async () => {

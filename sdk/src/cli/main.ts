@@ -42,7 +42,7 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
     process.exitCode = (await dispatch(context, parsed, style, interrupt)) ?? 0;
   } catch (error) {
     // Whoever pressed ^C knows.
-    const isOwnWish = interrupt.signal.aborted && isRuntimeError(error, 'CORE_ERR_CANCELLED');
+    const isOwnWish = interrupt.signal.aborted && isCancellation(error);
     const text =
       globals.format === 'json'
         ? errorJson(error)
@@ -50,6 +50,10 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
     if (!isOwnWish) await terminal.err(`${text}\n`);
     process.exitCode = interrupt.signal.aborted ? EXIT_INTERRUPTED : exitCodeOf(error);
   }
+}
+
+function isCancellation(error: unknown): boolean {
+  return isRuntimeError(error, 'CORE_ERR_CANCELLED') || (error instanceof Error && error.name === 'AbortError');
 }
 
 type Runnable = Exclude<ReturnType<typeof parseCommandLine>, { kind: 'text' }>;
