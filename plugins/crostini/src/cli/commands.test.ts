@@ -145,7 +145,7 @@ test('info tells what memory a VM has now, and what crashed in it', async () => 
   expect(await run('info', { args: ['foo'] })).toMatchObject({
     data: [
       {
-        ...{ name: 'foo', state: 'running', memoryMib: 512, memoryNowMib: 300, accelerator: 'kvm' },
+        ...{ name: 'foo', state: 'running', 'memory-mib': 512, 'memory-now-mib': 300, accelerator: 'kvm' },
         crashes: [{ time: '1970-01-01T00:00:00.000Z', what: 'tremplin ended\\x07' }],
       },
     ],

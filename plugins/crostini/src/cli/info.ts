@@ -2,6 +2,7 @@
 
 import type { CommandRegistry } from '@runtime/sdk';
 import { escapeText } from '../concierge/log-records.ts';
+import { dashedKeys } from './data-keys.ts';
 import { DEFAULT_VM } from './defaults.ts';
 import type { CommandParts } from './index.ts';
 import { memoryOf, shownState, uptimeOf } from './list.ts';
@@ -27,7 +28,8 @@ export function addInfo(commands: CommandRegistry, parts: CommandParts): void {
       const times = { uptimeS: uptimeOf(vm.startedAt, Date.now()) };
       const now = { state: shownState(vm), ...times, memoryNowMib: memory?.actualMib ?? vm.memoryMib };
       const guest = memory?.guest === undefined ? {} : { memoryFreeInGuestMib: memory.guest.availableMib };
-      await io.data({ ...facts, ...now, ...guest, accelerator, verity, directory, consoleLog, devices, crashes });
+      const place = { accelerator, verity, directory, consoleLog, devices };
+      await io.data(dashedKeys({ ...facts, ...now, ...guest, ...place, crashes }));
     },
   );
 }
