@@ -18,6 +18,7 @@ import { addStart, startWithProgress } from './start.ts';
 import { addStop } from './stop.ts';
 import { addSuspend } from './suspend.ts';
 import { addTermina } from './termina.ts';
+import { addTerminaSnapshots } from './termina-snapshots.ts';
 import { addTerminal } from './terminal.ts';
 import { addVmc } from './vmc.ts';
 import { addOriginalVsh } from './vsh.ts';
@@ -55,4 +56,5 @@ export function addCommands(commands: CommandRegistry, parts: CommandParts): voi
   addVmc(commands, parts);
   addOriginalVsh(commands, parts);
   addTermina(commands, () => parts.verity());
+  addTerminaSnapshots(commands, async () => (await import('../snapshots/index.ts')).snapshotStore());
 }

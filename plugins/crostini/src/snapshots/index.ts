@@ -9,8 +9,9 @@ import { SnapshotStore } from './store.ts';
 const MAX_SNAPSHOTS = 4;
 
 export function openSnapshots(options: Omit<SnapshotsOptions, 'store'>): Snapshots {
-  return new Snapshots({
-    ...options,
-    store: new SnapshotStore({ folder: join(imageCache(), 'snapshots'), max: MAX_SNAPSHOTS }),
-  });
+  return new Snapshots({ ...options, store: snapshotStore() });
+}
+
+export function snapshotStore(): SnapshotStore {
+  return new SnapshotStore({ folder: join(imageCache(), 'snapshots'), max: MAX_SNAPSHOTS });
 }

@@ -1,7 +1,10 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { definePlugin } from '@runtime/sdk';
+import { createTestRuntime } from '@runtime/sdk/testing';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { addTerminaSnapshots } from '../cli/termina-snapshots.ts';
 import { SnapshotStore } from './store.ts';
 
 let folder: string;
@@ -28,6 +31,28 @@ test('what was added is found, and what was removed is not', async () => {
   expect(existsSync(join(found?.path ?? '', 'machine'))).toBe(true);
   store.remove('a');
   expect(store.find('a')).toBeUndefined();
+});
+
+test('those that are whole are listed, and removed by the beginning of their name', async () => {
+  const plugin = definePlugin({
+    name: 'snapshots',
+    setup: ({ commands }) => addTerminaSnapshots(commands, async () => store),
+  });
+  await using runtime = await createTestRuntime({ plugins: [plugin] });
+  const ids = async (): Promise<unknown> => (await runtime.run('termina snapshot list')).data;
+  const remove = (args: string[], all = false) => runtime.run('termina snapshot remove', { args, options: { all } });
+  expect(await ids()).toEqual([[]]);
+  await add('abc');
+  await add('abd');
+  mkdirSync(join(folder, 'all/unfinished'));
+  expect(await ids()).toMatchObject([[{ id: expect.any(String), bytes: expect.any(Number) }, {}]]);
+  for (const wrong of [remove([]), remove(['ab']), remove(['x']), remove(['']), remove(['abc'], true)]) {
+    await expect(wrong).rejects.toMatchObject({ code: 'CROSTINI_ERR_USAGE' });
+  }
+  await remove(['abc']);
+  expect(store.list().map(({ key }) => key)).toEqual(['abd']);
+  await remove([], true);
+  expect(store.list()).toEqual([]);
 });
 
 test('what was not written to its end leaves nothing', async () => {

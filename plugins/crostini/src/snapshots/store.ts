@@ -2,6 +2,7 @@
 
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -33,6 +34,14 @@ export interface SnapshotStoreOptions {
   readonly folder: string;
   /** The ones that were not used for longest go. */
   readonly max: number;
+}
+
+export interface StoredSnapshot {
+  readonly key: string;
+  /** On the disk. */
+  readonly bytes: number;
+  /** ms since 1970 */
+  readonly usedAt: number;
 }
 
 export class SnapshotStore {
@@ -76,6 +85,18 @@ export class SnapshotStore {
     this.#tidy(key);
   }
 
+  /** Those that are whole, the one that was used last first. */
+  list(): readonly StoredSnapshot[] {
+    if (!existsSync(this.#folder)) return [];
+    return readdirSync(this.#folder)
+      .filter((key) => !TEMPORARY.test(key))
+      .flatMap((key) => {
+        const manifest = statSync(join(this.#place(key), MANIFEST), { throwIfNoEntry: false });
+        return manifest === undefined ? [] : [{ key, usedAt: manifest.mtimeMs, bytes: bytesBelow(this.#place(key)) }];
+      })
+      .toSorted((a, b) => b.usedAt - a.usedAt);
+  }
+
   remove(key: string): void {
     rmSync(this.#place(key), { recursive: true, force: true });
   }
@@ -96,6 +117,11 @@ export class SnapshotStore {
     const newestFirst = others.map((name) => ({ name, at: usedAt(name) })).toSorted((a, b) => b.at - a.at);
     for (const { name } of newestFirst.slice(this.#max - 1)) this.remove(name);
   }
+}
+
+function bytesBelow(folder: string): number {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return files.reduce((sum, { parentPath, name }) => sum + lstatSync(join(parentPath, name)).blocks * 512, 0);
 }
 
 function parseManifest(path: string): Omit<VmSnapshot, 'path'> | undefined {
