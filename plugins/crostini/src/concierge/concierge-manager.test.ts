@@ -4,9 +4,13 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { recordEvents } from '@runtime/sdk/testing';
 import { expect, test } from 'vitest';
+import type { AdoptedLink, NetworkLink, Networks } from '../network/networks.ts';
 import { DEFAULT_OWNER } from './names.ts';
+import { networkOf } from './network.ts';
 import { type Rig, startRig } from './test-rig.ts';
 
+/** 100.115.92.24 */
+const FIRST_SUBNET = 1_685_281_816;
 const HANDSHAKE = ['ConfigureNetwork', 'SetResolvConfig', 'SetTimezone', 'SetTime', 'StartTermina'];
 
 /** Nothing of any VM is left: no socket, record, lease or machine. */
@@ -19,6 +23,19 @@ async function expectNothingLeft({ fake, manager, runtime, root }: Rig): Promise
     readdirSync(join(root, 'state'), { recursive: true }).filter((name) => String(name).includes('vm%2F')),
   ).toEqual([]);
 }
+
+const linkOf = (subnet: number): NetworkLink => ({
+  subnet,
+  network: networkOf(BigInt(subnet)),
+  attach: async () => {},
+  [Symbol.asyncDispose]: async () => {},
+});
+
+const networksThat = (adopt: Networks['adopt']): Networks => ({
+  open: async () => linkOf(FIRST_SUBNET),
+  adopt,
+  settle: async () => {},
+});
 
 function topics(rig: Rig): { readonly list: string[] } & Disposable {
   const recording = recordEvents(rig.runtime, 'termina:*');
@@ -264,6 +281,31 @@ test('what ended meanwhile is forgotten, and a start that was not finished is un
   await using rig = await startRig({ root, fake });
   expect(fake.done.at(-1)).toBe('force');
   await expectNothingLeft(rig);
+});
+
+test('one that ends just while it is taken over is not kept', async () => {
+  const first = await startRig();
+  await first.manager.startVm({ name: 'foo' });
+  const { fake } = first;
+  const adopt = async ({ subnet }: AdoptedLink): Promise<NetworkLink> => {
+    await fake.end('t-foo', 'switched off');
+    return linkOf(subnet);
+  };
+  await using rig = await first.restart({ networks: networksThat(adopt) });
+  await expectNothingLeft(rig);
+  await rig.manager.stopVm('foo');
+});
+
+test('one that cannot be taken over is ended, and can be started again', async () => {
+  const first = await startRig();
+  await first.manager.startVm({ name: 'foo' });
+  const adopt = async (): Promise<NetworkLink> => {
+    throw new Error('somebody else has that network');
+  };
+  await using rig = await first.restart({ networks: networksThat(adopt) });
+  expect(rig.fake.done.at(-1)).toBe('force');
+  await expectNothingLeft(rig);
+  expect(await rig.manager.startVm({ name: 'foo' })).toMatchObject({ state: 'running' });
 });
 
 test.each([

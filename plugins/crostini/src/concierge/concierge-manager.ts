@@ -484,7 +484,10 @@ export class ConciergeManager implements Concierge {
       try {
         await this.#adopt(record, machines.get(record.machine));
       } catch (err) {
-        this.#context.log.warn({ err, vm: record.name }, `VM ${record.name} could not be taken over`);
+        this.#context.log.warn({ err, vm: record.name }, `VM ${record.name} could not be taken over, and is ended`);
+        // Nobody could reach it, nor start another one of its name.
+        await this.#vms.stop(record.machine, { force: true }).catch(() => {});
+        await this.#records.remove({ owner: record.owner, name: record.name });
       }
     }
     // Of a runtime that was killed while it made a snapshot.
@@ -536,6 +539,11 @@ export class ConciergeManager implements Concierge {
     entry.cleanup.defer(() => this.#records.remove(key));
     this.#deferEnd(entry);
     this.#entries.set(keyText(key), entry);
+    // Nobody has heard of an end before this.
+    if (!(await this.#isAlive(record.machine))) {
+      await this.#machineEnded(record.machine, 'it ended while it was taken over');
+      return;
+    }
     entry.suspended = info.state === 'paused';
     if (!entry.suspended) void this.#greet(entry);
   }
@@ -590,7 +598,7 @@ export class ConciergeManager implements Concierge {
 
   async #machineEnded(machine: string, detail: string): Promise<void> {
     const entry = this.#ofMachine(machine);
-    if (entry === undefined) return;
+    if (entry === undefined || entry.ended) return;
     if (entry.restoring !== undefined) {
       entry.restoring.abort(new Error(detail));
       return;

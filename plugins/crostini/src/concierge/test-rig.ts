@@ -184,7 +184,7 @@ export interface Rig extends AsyncDisposable {
   readonly runtime: TestRuntime;
   readonly root: string;
   /** Ends the runtime and begins a new one; machines go on. */
-  restart(): Promise<Rig>;
+  restart(more?: Partial<ConciergeOptions>): Promise<Rig>;
 }
 
 export async function startRig(
@@ -227,9 +227,9 @@ export async function startRig(
   };
   return {
     ...{ fake, manager, runtime, root },
-    async restart() {
+    async restart(others = {}) {
       await end();
-      return startRig({ root, fake });
+      return startRig({ root, fake }, others);
     },
     async [Symbol.asyncDispose]() {
       await end();
