@@ -35,6 +35,9 @@ export const STOP_TIMES: StopTimes = { powerdownMs: 15_000, quitMs: 2_000, termM
 /** Between two presses of the power button, ms. */
 const PRESS_MS = 2_000;
 
+/** For QEMU to end once its machine has, ms: the process of a device that hangs would have it wait for ever. */
+const LINGER_MS = 5_000;
+
 /** For a guest to let go of a device. */
 const UNPLUG_MS = 10_000;
 
@@ -238,7 +241,21 @@ export class QemuVm {
 
   #hear(event: QmpEvent): void {
     this.#witness.hear(event);
+    if (event.event === 'SHUTDOWN') void this.#endSoon();
     for (const listener of [...this.#listeners]) listener(event);
+  }
+
+  async #endSoon(): Promise<void> {
+    const late = new AbortController();
+    const lingers = await Promise.race([
+      this.exited.then(() => false),
+      sleep(systemClock, LINGER_MS, late.signal).then(
+        () => true,
+        () => false,
+      ),
+    ]);
+    late.abort();
+    if (lingers) await this.#process?.stop().catch(() => {});
   }
 
   /** A guest that is still starting does not hear the first time. */
