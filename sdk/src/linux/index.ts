@@ -89,6 +89,7 @@ export {
   rawWrite,
   rawWritev,
 } from './raw-io.ts';
+export { systemCall } from './raw-syscall.ts';
 export { installSystemCallFilter } from './seccomp.ts';
 export { seekData, seekHole } from './seek.ts';
 export { blockSignals, readSignal, type SignalInfo, signalfd } from './signalfd.ts';

@@ -14,9 +14,11 @@ import { argumentsOf, parseExpectations } from '../policy/expectations.ts';
 import { explainAll } from '../policy/explain.ts';
 import type { Position } from '../policy/policy.ts';
 import { policyFromTrace } from '../policy/record.ts';
+import { addJailCommands } from './jail.ts';
 import { POLICY, POLICY_OPTIONS, readPolicy, tablesFor } from './options.ts';
 
 export function addCommands(commands: CommandRegistry): void {
+  addJailCommands(commands);
   commands.add(
     {
       name: 'sandbox policy check',

@@ -56,7 +56,8 @@ function mountArguments({ kind, target, source = '', writable, devices, optional
   switch (kind) {
     case 'bind': {
       const tries = optional ? '-try' : '';
-      if (!devices) return [`--${writable ? '' : 'ro-'}bind${tries}`, source, target];
+      // Over what may not be there nothing can be mounted again.
+      if (!devices || (optional && !writable)) return [`--${writable ? '' : 'ro-'}bind${tries}`, source, target];
       return [`--dev-bind${tries}`, source, target, ...sealed];
     }
     case 'tmpfs':
