@@ -67,6 +67,8 @@ export const containers: ServiceToken<Containers> = defineService<Containers>('c
 
 declare module '@runtime/core' {
   interface EventMap {
+    /** TremplinStartedSignal: it has called. */
+    'container:tremplin': { readonly vm: string; readonly owner: string };
     /** ContainerStartedSignal: its garcon has called. */
     'container:started': { readonly vm: string; readonly owner: string; readonly container: string };
     /** ContainerShutdownSignal */

@@ -152,6 +152,7 @@ export default definePlugin({
         if (!persistent) return;
         dbus = await startDbus({
           ...{ mode: config.dbus, concierge: manager, disks: store, events: ctx.events, log: ctx.log },
+          containers: cicerone,
           logs: (name, owner) => logs.text(vmKey(name, owner)),
           removeLogs: (name, owner) => logs.remove(vmKey(name, owner)),
           balloon: (machine) => ctx.services.vms.balloon(machine),

@@ -34,6 +34,8 @@ export interface WatchedContainers {
   readonly isNew: boolean;
 }
 
+export type ContainerUser = Awaited<ReturnType<TremplinClient['call']['GetContainerUsername']>>;
+
 /** As of ChromeOS. */
 const DEADLINE_MS = 60_000;
 const LONG_DEADLINE_MS = 120_000;
@@ -67,7 +69,10 @@ export class CiceroneManager implements Containers {
     using stack = new DisposableStack();
     stack.use(
       await listenForTremplin(socketPath(HOST_PORTS.tremplin), {
-        ready: () => seat.tremplinReady.resolve(),
+        ready: () => {
+          seat.tremplinReady.resolve();
+          this.#options.context.events.emit('container:tremplin', { vm: key.name, owner: key.owner });
+        },
         lxd: ({ status, failure_reason: reason }) => {
           const known = { STARTING: 'starting', RECOVERING: 'starting', STARTED: 'running', FAILED: 'failed' } as const;
           seat.lxd = { status: known[status as keyof typeof known] ?? 'failed', reason };
@@ -231,6 +236,17 @@ export class CiceroneManager implements Containers {
   async listContainers({ owner }: { readonly owner?: string } = {}): Promise<readonly Container[]> {
     const all = [...this.#seats.values()].flatMap((seat) => [...seat.containers.values()].map((one) => seat.info(one)));
     return owner === undefined ? all : all.filter((one) => one.owner === owner.toLowerCase());
+  }
+
+  /** Hexadecimal; undefined: it does not run. */
+  containerToken({ vm, owner, container }: ContainerName): string | undefined {
+    return this.#seats.get(keyText(vmKey(vm, owner)))?.containers.get(container)?.token;
+  }
+
+  /** Who has number 1000 in a container that runs, as tremplin tells it. @throws CROSTINI_ERR_VM_NOT_FOUND, what rpc does */
+  async containerUser({ vm, owner, container }: ContainerName): Promise<ContainerUser> {
+    const { call } = await this.#tremplin(this.#seat(vm, owner));
+    return await call.GetContainerUsername({ container_name: container }, { deadlineMs: DEADLINE_MS });
   }
 
   /** A connection to vshd in a container that runs. @throws CROSTINI_ERR_CONTAINER… */

@@ -16,8 +16,13 @@ import {
 } from '@runtime/sdk/dbus';
 import type { Concierge } from '../contract.ts';
 import type { Disks } from '../contract-disks.ts';
-import { conciergeWire } from '../wire/index.ts';
+import { ciceroneWire, conciergeWire } from '../wire/index.ts';
 import { NO_SESSION_BUS } from './bus-check.ts';
+import type { CiceroneDesk } from './cicerone/handlers.ts';
+import type { EmitSignal as EmitCicerone } from './cicerone/methods.ts';
+import * as cicerone from './cicerone/methods.ts';
+import { ciceroneObject } from './cicerone/object.ts';
+import { forwardContainerSignals } from './cicerone/signals.ts';
 import { diskMethods } from './disk-methods.ts';
 import { INTERFACE, METHODS, type MethodName, type MethodRow, OBJECT_PATH, SERVICE, SIGNALS } from './methods.ts';
 import { type EmitSignal, forwardSignals } from './signals.ts';
@@ -33,6 +38,8 @@ export interface DbusDependencies extends Omit<VmDependencies, 'shutdown'> {
   readonly concierge: Concierge;
   /** Without it, methods about disks are answered with NotSupported. */
   readonly disks: Disks | undefined;
+  /** Without it, org.chromium.VmCicerone is not on the bus. */
+  readonly containers?: CiceroneDesk;
   /** Of a VM whose disk is destroyed. */
   readonly removeLogs?: (name: string, owner: string) => void;
   readonly events: Pick<EventBus, 'on'>;
@@ -127,6 +134,7 @@ class DbusServer implements DbusService {
         });
         using _object = this.#export(this.#bus);
         const name = await this.#takeName(this.#bus);
+        using _cicerone = await this.#serveCicerone(this.#bus);
         const emit: EmitSignal = (member, values) => this.#emit(name, member, values);
         using _signals = forwardSignals(this.#deps, emit);
         wait = retryMs;
@@ -183,6 +191,23 @@ class DbusServer implements DbusService {
     return bus.exportObject(OBJECT_PATH, {
       [SERVICE]: { spec: INTERFACE, methods: Object.fromEntries(methods) },
     });
+  }
+
+  /** A second name and object, of whoever asks for containers. */
+  async #serveCicerone(bus: Bus): Promise<Disposable> {
+    const { containers, events } = this.#deps;
+    const stack = new DisposableStack();
+    if (containers === undefined) return stack;
+    let name: OwnedName | undefined;
+    const emit: EmitCicerone = (member, values) => {
+      if (name?.isOwned !== true) return;
+      const bytes = ciceroneWire.encode(`vm_tools.cicerone.${cicerone.SIGNALS[member]}`, values);
+      bus.emit({ path: cicerone.OBJECT_PATH, interface: cicerone.SERVICE, member, signature: 'ay', values: [bytes] });
+    };
+    stack.use(bus.exportObject(cicerone.OBJECT_PATH, { [cicerone.SERVICE]: ciceroneObject(containers, emit) }));
+    stack.use(forwardContainerSignals(events, containers, emit));
+    name = await bus.requestName(cicerone.SERVICE, { queue: true });
+    return stack;
   }
 
   #emit(name: OwnedName, member: keyof typeof SIGNALS, values: object): void {

@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { connectBus } from '@runtime/sdk/dbus';
 import { hasDbusDaemon } from '@runtime/sdk/testing';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import * as cicerone from './cicerone/methods.ts';
 import { OBJECT_PATH, SERVICE } from './methods.ts';
 
 const run = promisify(execFile);
@@ -51,29 +52,36 @@ describe.runIf(hasDbusDaemon())('files for an installation', () => {
     <allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/>
     <allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
     <allow send_destination="org.freedesktop.DBus"/></policy>
-    <include>${SHARE}system.d/org.chromium.VmConcierge.conf</include>`;
+    <include>${SHARE}system.d/org.chromium.VmConcierge.conf</include>
+    <include>${SHARE}system.d/org.chromium.VmCicerone.conf</include>`;
 
-  test.runIf(isRoot && hasBusctl)('the policy lets root have the name, and nobody else call', async () => {
-    const address = await startBus(SYSTEM);
-    await using bus = await connectBus({ bus: address });
-    bus.exportObject(OBJECT_PATH, {
-      [SERVICE]: { spec: { methods: { StopAllVms: {} } }, methods: { StopAllVms: () => [] } },
-    });
-    await bus.requestName(SERVICE);
-    const busctl = [`--address=${address}`, 'call', SERVICE, OBJECT_PATH];
-    await run('busctl', [...busctl, SERVICE, 'StopAllVms']);
-    const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups', 'busctl', ...busctl];
-    await expect(run('setpriv', [...nobody, SERVICE, 'StopAllVms'])).rejects.toThrow(/denied|rejected/i);
-    await run('setpriv', [...nobody, 'org.freedesktop.DBus.Peer', 'Ping']);
-  });
+  const NAMES = [
+    [SERVICE, OBJECT_PATH],
+    [cicerone.SERVICE, cicerone.OBJECT_PATH],
+  ] as const;
 
-  test('the first call starts the runtime', async () => {
+  test.runIf(isRoot && hasBusctl).each(NAMES)(
+    'the policy lets root have %s, and nobody else call',
+    async (name, path) => {
+      const address = await startBus(SYSTEM);
+      await using bus = await connectBus({ bus: address });
+      bus.exportObject(path, { [name]: { spec: { methods: { Ask: {} } }, methods: { Ask: () => [] } } });
+      await bus.requestName(name);
+      const busctl = [`--address=${address}`, 'call', name, path];
+      await run('busctl', [...busctl, name, 'Ask']);
+      const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups', 'busctl', ...busctl];
+      await expect(run('setpriv', [...nobody, name, 'Ask'])).rejects.toThrow(/denied|rejected/i);
+      await run('setpriv', [...nobody, 'org.freedesktop.DBus.Peer', 'Ping']);
+    },
+  );
+
+  test.each(NAMES)('the first call of %s starts the runtime', async (service, path) => {
     writeFileSync(join(folder, 'runtime'), `#!/bin/sh\necho "$@" > ${folder}/asked\nexit 3\n`, { mode: 0o755 });
     const everything = `<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy>`;
     const services = `<servicedir>${SHARE}services</servicedir>`;
     const address = await startBus(`<type>session</type>${services}${everything}`, `${folder}:${process.env.PATH}`);
     await using bus = await connectBus({ bus: address });
-    const call = { service: SERVICE, path: OBJECT_PATH, interface: SERVICE, member: 'StopAllVms', timeoutMs: 5000 };
+    const call = { service, path, interface: service, member: 'Ask', timeoutMs: 5000 };
     const answered = bus.call(call).catch((e: unknown) => String(e));
     await vi.waitFor(() => expect(readFileSync(join(folder, 'asked'), 'utf8')).toBe('--plugins vmm,crostini\n'), 5000);
     // What was started here fails, and the bus says so.

@@ -1,6 +1,7 @@
 // The messages of ChromeOS' virtual machines.
 
 import { Protobuf } from '@runtime/sdk/protobuf';
+import { ciceroneTable } from './cicerone.ts';
 import { conciergeTable } from './concierge.ts';
 import { containerGuestTable } from './container-guest.ts';
 import { containerHostTable } from './container-host.ts';
@@ -48,3 +49,5 @@ export const containersWire: Protobuf<ContainersTable> = /* @__PURE__ */ new Pro
 
 /** On the D-Bus. It has no effect but this: guests leave it out. */
 export const conciergeWire: Protobuf<typeof conciergeTable> = /* @__PURE__ */ new Protobuf(conciergeTable);
+
+export const ciceroneWire: Protobuf<typeof ciceroneTable> = /* @__PURE__ */ new Protobuf(ciceroneTable);
