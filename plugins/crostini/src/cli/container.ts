@@ -2,7 +2,7 @@
 
 import type { CommandIo, CommandRegistry } from '@runtime/sdk';
 import { bringUpContainer, containerUser } from '../cicerone/bring-up.ts';
-import type { Container } from '../contract-containers.ts';
+import type { Container, ContainerName } from '../contract-containers.ts';
 import { errors } from '../errors.ts';
 import { runInContainer } from './container-exec.ts';
 import { DEFAULT_CONTAINER, DEFAULT_VM } from './defaults.ts';
@@ -76,7 +76,7 @@ function addStart(commands: CommandRegistry, parts: CommandParts): void {
 /** With its stages as they come. The VM runs already. */
 export async function bringUp(
   { manager, containers }: CommandParts,
-  { vm, container, user }: { readonly vm: string; readonly container: string; readonly user: string },
+  { user, ...name }: ContainerName & { readonly user: string },
   io: CommandIo,
   signal: AbortSignal,
 ): Promise<Container> {
@@ -85,7 +85,7 @@ export async function bringUp(
     told = told.then(() => io.progress(stage, fraction)).catch(() => {});
   };
   const parts = { concierge: manager, cicerone: containers };
-  const started = await bringUpContainer(parts, { vm, container }, user, { onStage, signal });
+  const started = await bringUpContainer(parts, name, user, { onStage, signal });
   await told;
   return started;
 }

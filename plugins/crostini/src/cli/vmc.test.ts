@@ -8,7 +8,7 @@ import { parseForeign } from '../../../../sdk/src/cli/parse.ts';
 import type { ConciergeManager } from '../concierge/concierge-manager.ts';
 import type { LogKeeper } from '../concierge/log-keeper.ts';
 import type { StartTermina } from '../contract.ts';
-import type { ContainerName } from '../contract-containers.ts';
+import type { ContainerImage, ContainerName } from '../contract-containers.ts';
 import { diskRig } from '../disks/test-rig.ts';
 import { errors } from '../errors.ts';
 import type { CommandParts } from './index.ts';
@@ -41,9 +41,20 @@ async function rig() {
       done.push(`container ${vm} ${owner} ${container}`);
       throw errors.CROSTINI_ERR_CONTAINER_STATE({ details: { vm, container, verb: 'entered' } });
     },
+    inTurn: (_name: ContainerName, work: () => Promise<unknown>) => work(),
+    listContainers: async () => [{ vm: 'a', name: 'penguin', state: 'running' }],
+    startLxd: async (vm: string) => void done.push(`lxd in ${vm}`),
+    createContainer: async (_name: ContainerName, image: ContainerImage) => void done.push(JSON.stringify(image)),
+    setUpContainerUser: async () => void done.push('user'),
+    startContainer: async ({ container }: ContainerName) => void done.push(`start ${container}`),
   };
   const logs = { has: ({ name }: { readonly name: string }) => name === 'a', text: async () => 'one\ntwo\n' };
-  const parts = { manager, disks: disks.disks, logs: logs as unknown as LogKeeper } as unknown as CommandParts;
+  const parts = {
+    manager,
+    disks: disks.disks,
+    logs: logs as unknown as LogKeeper,
+    containers,
+  } as unknown as CommandParts;
   const plugin = definePlugin({
     name: 'vmc',
     setup: ({ commands }) => {
@@ -240,13 +251,20 @@ const TAKEN: readonly (readonly [line: string, outcome: string])[] = [
   ['logs a', 'ok'],
   ['logs b', 'CROSTINI_ERR_VM_NOT_FOUND'],
   ['adjust a op x', 'it is for the VMs of ChromeOS'],
-  ['launch desc', 'there are no containers yet'],
+  ['launch desc', 'those of ChromeOS'],
   ['inspect-backup a.zst stick', 'when it is imported'],
   ['set-crostini-vm-type baguette', 'made of Termina VMs'],
   ['share a /home', 'folders cannot be shared'],
   ['unshare a /home', 'folders cannot be shared'],
-  ['container a penguin --privileged true --timeout 5', 'there are no containers yet'],
-  ['update-container-devices a penguin dev:enable', 'there are no containers yet'],
+  ['container a', 'SDK_ERR_USAGE'],
+  ['container a penguin', 'CROSTINI_ERR_CONTAINER_STATE'],
+  ['container a penguin --privileged false --timeout 5', 'CROSTINI_ERR_CONTAINER_STATE'],
+  ['container a penguin --privileged true', 'never privileged'],
+  ['container a penguin --timeout 0', '--timeout'],
+  ['container a penguin https://images debian/trixie', 'CROSTINI_ERR_CONTAINER_STATE'],
+  ['container a penguin https://images', 'told by two arguments'],
+  ['container a penguin /rootfs /metadata --timeout 5', 'CROSTINI_ERR_CONTAINER_STATE'],
+  ['update-container-devices a penguin dev:enable', 'devices cannot be given to containers'],
   ['usb-attach a 1:2 penguin', 'USB devices cannot be given'],
   ['usb-detach a 3', 'USB devices cannot be given'],
   ['usb-list a', 'USB devices cannot be given'],
@@ -292,6 +310,15 @@ test('the environment has the owner, and can answer for who is not there', async
   expect(await typed(all, 'vsh --vm_name=b -- true', env)).toContain('CROSTINI_ERR_NOT_RUN');
   expect(await typed(all, 'vsh --vm_name=b --owner_id=cd34 -- true', env)).toContain('CROSTINI_ERR_NOT_RUN');
   expect(all.done).toEqual(['stop a', 'stop aab12', 'shell b ab12', 'shell b cd34']);
+});
+
+test('vmc makes a container of the image that it is told', async () => {
+  await using all = await rig();
+  await typed(all, 'vmc container a penguin https://images debian/trixie');
+  expect(all.done).toEqual([
+    ...['lxd in a', '{"server":"https://images","alias":"debian/trixie"}', 'user', 'start penguin'],
+    'container a  penguin',
+  ]);
 });
 
 test('vsh finds the VM of an owner, and a container of it', async () => {

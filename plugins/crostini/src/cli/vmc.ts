@@ -17,6 +17,7 @@ import type { CommandParts } from './index.ts';
 import { OWNER_OPTION, ownedBy } from './owner.ts';
 import { pathOf } from './removable-media.ts';
 import { startWithProgress, stayUntil, wholeNumber } from './start.ts';
+import { addVmcContainer } from './vmc-container.ts';
 import { runInGuest } from './vsh-commands.ts';
 
 const NAME = { name: 'name', summary: 'of the VM', required: true } as const;
@@ -25,7 +26,6 @@ const REMOVABLE = { name: 'removable', summary: 'name of the removable medium th
 /** Of every sub-command that is about VMs of somebody. */
 const OWNED = { owner_id: OWNER_OPTION } as const;
 const DONE = 'Operation completed successfully';
-const NO_CONTAINERS = 'there are no containers yet';
 const NO_SHARES = 'folders cannot be shared with VMs yet';
 const NO_PLUGIN_VMS = 'there are no VMs that an installation medium or a plugin could make';
 const NO_USB = 'USB devices cannot be given to VMs yet';
@@ -41,14 +41,13 @@ function each<N extends string, S>(names: readonly N[], spec: S): Record<N, S> {
 const LACKING: Readonly<Record<string, string>> = {
   ...each(['allow-all-io-devices', 'list-primary-io-devices', 'unset-primary-keyboard', 'unset-primary-mouse'], NO_USB),
   adjust: 'it is for the VMs of ChromeOS that have such operations',
-  container: NO_CONTAINERS,
   'inspect-backup': 'what a backup is of is told when it is imported',
   'key-attach': NO_USB,
-  launch: NO_CONTAINERS,
+  launch: 'the descriptors of it are those of ChromeOS',
   'set-crostini-vm-type': 'Crostini is made of Termina VMs here',
   share: NO_SHARES,
   unshare: NO_SHARES,
-  'update-container-devices': NO_CONTAINERS,
+  'update-container-devices': 'devices cannot be given to containers yet',
   'usb-attach': NO_USB,
   'usb-detach': NO_USB,
   'usb-list': NO_USB,
@@ -102,14 +101,13 @@ export function addVmc(commands: CommandRegistry, parts: CommandParts): void {
   addStartAndStop(commands, parts);
   addDiskCommands(commands, parts);
   addJobs(commands, parts);
+  addVmcContainer(commands, parts);
   for (const [name, why] of Object.entries(LACKING)) {
     commands.add(
       {
         name: `vmc ${name}`,
         summary: `not here: ${why}`,
         args: [{ name: 'argument', summary: 'any', variadic: true }],
-        // So that who gives them is told why, too.
-        options: { privileged: value('not here'), timeout: value('not here') },
       },
       () => {
         throw lacking(`vmc ${name}`, why);
