@@ -70,7 +70,7 @@ function guestBlock(name: string, workload: Workload, rate: Rate): Benchmark {
     peer: 'virtio-blk of QEMU',
     target,
     rate,
-    plan: { iterations: 1, rounds: 5, warmUp: 1 },
+    plan: { iterations: 1, rounds: 9, warmUp: 1 },
     async prepare() {
       const guests = await TwoGuests.boot({
         ours: (lab) => ({ block: [{ path: makeImage(lab.path('ours.img')), id: 'ours' }] }),
