@@ -37,6 +37,8 @@ const SPIN_MS = 0.2;
  */
 const GATHERED = 7;
 const GATHER_MS = 0.15;
+/** Nor do answers wait that took longer than this, beside which an interrupt is little. */
+const QUICK_MS = 0.05;
 /** Where the guest's CPU would have to wait for it, looking is in the way. */
 const HAS_CPU_TO_SPARE = availableParallelism() > 1;
 
@@ -192,10 +194,12 @@ export class DeviceLoop {
     let spun = false;
     let found = 0;
     for (;;) {
+      const began = performance.now();
       const popped = this.#processAll() + found;
       found = 0;
       const completed = io.inFlight > 0 ? io.run(0, this.#wake, 0) : 0;
-      if (popped > 0 && popped <= GATHERED && this.#maySpin()) {
+      const isQuick = popped > 0 && popped <= GATHERED && performance.now() - began < QUICK_MS;
+      if (isQuick && this.#maySpin()) {
         const more = this.#pace.mayWait();
         if (more > 0) this.#pace.waited(this.#gather(more));
       }
