@@ -87,6 +87,7 @@ const DEBIAN_PACKAGES = [
     why: 'packs the image of containers',
     neededBy: ['vm', 'test', 'soak'],
   },
+  { package: 'bubblewrap', command: 'bwrap', why: 'jails of processes', neededBy: ['vm', 'test'] },
   { package: 'lxd', command: 'lxd', why: 'tests of what looks after containers in VMs', neededBy: ['test'] },
   { package: 'busybox-static', command: 'busybox', why: 'containers of the tests', neededBy: ['test'] },
   { package: 'e2fsprogs', command: 'mke2fs', why: 'file systems of the Debian guest', neededBy: ['test', 'bench'] },
